@@ -1,0 +1,266 @@
+//! How elections are held: the durations, with the relations between them checked when they are built.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::backoff::Backoff;
+use crate::error::InvalidInput;
+use crate::session::Timing;
+use crate::store::Limits;
+use crate::time::{BootClock, Clock};
+
+/// Durations of an election. [`Config::default`] has a TTL of 15 seconds; [`Config::with_ttl`] scales all of
+/// them to another TTL.
+///
+/// A leader renews its session every `renew_every`. It believes itself leader until the store is no longer
+/// certain to keep the session: the send time of the last acknowledged renewal, plus the TTL, minus `margin`.
+/// So that one slow renewal costs nobody the leadership, `renew_every + request_timeout < ttl - margin`.
+///
+/// ```
+/// use leadership_core::Config;
+/// use std::time::Duration;
+///
+/// let config = Config::with_ttl(Duration::from_secs(5)).request_timeout(Duration::from_millis(800));
+/// assert!(config.check().is_ok());
+/// let wrong = config.renew_every(Duration::from_secs(4));
+/// assert!(wrong.check().unwrap_err().to_string().contains("renew_every"));
+/// ```
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub(crate) ttl: Duration,
+    pub(crate) renew_every: Duration,
+    pub(crate) request_timeout: Duration,
+    pub(crate) margin: Duration,
+    pub(crate) drain: Duration,
+    pub(crate) retry_least: Duration,
+    pub(crate) retry_greatest: Duration,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self::with_ttl(Duration::from_secs(15))
+    }
+}
+
+impl Config {
+    /// All durations in their usual proportion to `ttl`: renewals every third of it, a fifth for a request, a
+    /// tenth as margin, retries from a hundredth to a tenth, and as long as the TTL for work to end.
+    #[must_use]
+    pub fn with_ttl(ttl: Duration) -> Self {
+        Self {
+            ttl,
+            renew_every: ttl / 3,
+            request_timeout: ttl / 5,
+            margin: ttl / 10,
+            drain: ttl,
+            retry_least: ttl / 100,
+            retry_greatest: ttl / 10,
+            clock: Arc::new(BootClock),
+        }
+    }
+
+    /// Time between renewals.
+    #[must_use]
+    pub fn renew_every(mut self, every: Duration) -> Self {
+        self.renew_every = every;
+        self
+    }
+
+    /// How long a request to the store may take before its outcome counts as unknown.
+    #[must_use]
+    pub fn request_timeout(mut self, timeout: Duration) -> Self {
+        self.request_timeout = timeout;
+        self
+    }
+
+    /// How much earlier than the store a leader stops believing. It covers the difference between the rates
+    /// of our clock and the store's, and the time it takes to act on the end of a term.
+    #[must_use]
+    pub fn margin(mut self, margin: Duration) -> Self {
+        self.margin = margin;
+        self
+    }
+
+    /// How long work may go on after it was asked to end (by resignation or stop), while the session lives.
+    #[must_use]
+    pub fn drain(mut self, drain: Duration) -> Self {
+        self.drain = drain;
+        self
+    }
+
+    /// The least and the greatest delay between tries of a request that failed. Each candidate shortens them
+    /// by a share of its own, up to a half, so that many do not try at the same moments.
+    #[must_use]
+    pub fn retry(mut self, least: Duration, greatest: Duration) -> Self {
+        (self.retry_least, self.retry_greatest) = (least, greatest);
+        self
+    }
+
+    /// Where timestamps come from. For tests on virtual time.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// The TTL to ask the store for.
+    pub fn ttl(&self) -> Duration {
+        self.ttl
+    }
+
+    /// Checks the durations against each other.
+    ///
+    /// # Errors
+    /// Names the duration that does not fit, and what would.
+    pub fn check(&self) -> Result<(), InvalidInput> {
+        for (name, value) in [
+            ("ttl", self.ttl),
+            ("renew_every", self.renew_every),
+            ("request_timeout", self.request_timeout),
+            ("retry", self.retry_least),
+        ] {
+            if value.is_zero() {
+                return Err(InvalidInput::new(
+                    format!("{name} 0s"),
+                    "it is zero",
+                    "give a duration such as 15s",
+                ));
+            }
+        }
+        if self.ttl > Duration::from_secs(365 * 24 * 3600) {
+            return Err(InvalidInput::new(
+                format!("ttl {:?}", self.ttl),
+                "it is longer than a year",
+                "a crashed leader is replaced only after the ttl; use seconds",
+            ));
+        }
+        if self.retry_least > self.retry_greatest {
+            return Err(InvalidInput::new(
+                format!("retry {:?} to {:?}", self.retry_least, self.retry_greatest),
+                "the least delay is longer than the greatest",
+                "swap them",
+            ));
+        }
+        self.check_fit("ttl", self.ttl, self.ttl)
+    }
+
+    /// `renew_every + request_timeout` has to fit before the deadline of a session that is certain for
+    /// `certain`.
+    fn check_fit(&self, what: &str, ttl: Duration, certain: Duration) -> Result<(), InvalidInput> {
+        let believed = certain.saturating_sub(self.margin);
+        if self.renew_every + self.request_timeout < believed {
+            return Ok(());
+        }
+        Err(InvalidInput::new(
+            format!(
+                "{what} {ttl:?} with renew_every {:?}, request_timeout {:?}, margin {:?}",
+                self.renew_every, self.request_timeout, self.margin
+            ),
+            format!("a renewal cannot be sent and answered within {believed:?}"),
+            "keep renew_every + request_timeout below ttl - margin; Config::with_ttl does",
+        ))
+    }
+
+    /// Checks the configuration against what a store can do.
+    ///
+    /// # Errors
+    /// Names the store's limit.
+    pub fn check_with(&self, limits: &Limits) -> Result<(), InvalidInput> {
+        self.check()?;
+        let store = limits.store;
+        if self.ttl < limits.ttl_min {
+            return Err(InvalidInput::new(
+                format!("ttl {:?}", self.ttl),
+                format!("{store} grants no session shorter than {:?}", limits.ttl_min),
+                format!("use a ttl of at least {:?}", limits.ttl_min),
+            ));
+        }
+        if self.ttl > limits.ttl_max {
+            return Err(InvalidInput::new(
+                format!("ttl {:?}", self.ttl),
+                format!("{store} grants no session longer than {:?}", limits.ttl_max),
+                format!("use a ttl of at most {:?}", limits.ttl_max),
+            ));
+        }
+        self.check_fit(
+            &format!("ttl ({}% of it certain on {store})", limits.certain_percent),
+            self.ttl,
+            limits.certain(self.ttl),
+        )
+    }
+
+    /// The machines' part of it. `spread` is this process's own share to leave out of delays.
+    pub(crate) fn timing(&self, limits: &Limits, spread: u8) -> Timing {
+        Timing {
+            ttl: self.ttl,
+            renew_every: self.renew_every,
+            request_timeout: self.request_timeout,
+            margin: self.margin,
+            drain: self.drain,
+            backoff: Backoff {
+                least: self.retry_least,
+                greatest: self.retry_greatest,
+                spread,
+            },
+            certain_percent: limits.certain_percent,
+            overdue: limits.overdue,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits() -> Limits {
+        Limits {
+            store: "test",
+            ttl_min: Duration::from_secs(2),
+            ttl_max: Duration::from_secs(60),
+            certain_percent: 66,
+            overdue: Duration::from_secs(1),
+            value_max: 10,
+            name_max: 10,
+        }
+    }
+
+    #[test]
+    fn usual_proportions_fit_any_ttl_and_store() {
+        for ttl in [2, 5, 15, 60] {
+            Config::with_ttl(Duration::from_secs(ttl))
+                .check_with(&limits())
+                .expect("fits");
+        }
+    }
+
+    #[test]
+    fn a_renewal_that_cannot_fit_is_refused() {
+        let config = Config::default().renew_every(Duration::from_secs(12));
+        let error = config.check().expect_err("refused").to_string();
+        assert!(
+            error.contains("renew_every 12s") && error.contains("13.5s"),
+            "{error}"
+        );
+        let fits_only_elsewhere = Config::default().renew_every(Duration::from_secs(8));
+        fits_only_elsewhere
+            .check()
+            .expect("fits a store that is certain for the whole ttl");
+        fits_only_elsewhere
+            .check_with(&limits())
+            .expect_err("does not fit two thirds of it");
+    }
+
+    #[test]
+    fn ttls_the_store_cannot_grant_are_refused_naming_its_limit() {
+        for (ttl, limit) in [(1, "2s"), (61, "60s")] {
+            let error = Config::with_ttl(Duration::from_secs(ttl))
+                .check_with(&limits())
+                .expect_err("refused");
+            assert!(error.to_string().contains(&format!("ttl {ttl}s")), "{error}");
+            assert!(error.to_string().contains(limit), "{error}");
+        }
+        let error = Config::with_ttl(Duration::ZERO).check().expect_err("refused");
+        assert!(error.to_string().contains("zero"), "{error}");
+    }
+}

@@ -1,0 +1,444 @@
+//! Runs the election machine of one candidate: asks the store, follows where its place stands, publishes the
+//! state, and carries out what the [`Candidate`](crate::Candidate) orders.
+
+use std::sync::Arc;
+
+use futures_core::stream::BoxStream;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::watch;
+use tracing::{debug, info, warn};
+
+use super::session::{SessionHandle, SessionStatus};
+use super::{failure, in_time, sleep_until};
+use crate::candidate::{Event, Post, State};
+use crate::election::{ElectionAction, ElectionEvent, ElectionMachine, ElectionReply, EndReason};
+use crate::elections::Registry;
+use crate::error::StoreError;
+use crate::name::ElectionName;
+use crate::session::{Failure, Ticket, Timing};
+use crate::store::{Ahead, DynStore, Place, SessionId, Standing};
+use crate::term::Term;
+use crate::time::{Clock, Timestamp};
+use crate::validity::SessionCell;
+
+type StandingStream = BoxStream<'static, Result<Standing, StoreError>>;
+
+pub(crate) struct Driver {
+    machine: ElectionMachine,
+    name: &'static str,
+    election: ElectionName,
+    store: DynStore,
+    clock: Arc<dyn Clock>,
+    timing: Timing,
+    session: Arc<SessionHandle>,
+    status: watch::Receiver<SessionStatus>,
+    registry: Registry,
+    post: Arc<Post>,
+    term: Option<Term>,
+    requests: FuturesUnordered<BoxFuture<'static, (Ticket, Result<ElectionReply, StoreError>)>>,
+    watch: Option<Watch>,
+    failures: u32,
+    /// The session as last learnt: the one the machine decides by.
+    cell: Option<Arc<SessionCell>>,
+    /// Number of the last error of the session that was reported.
+    reported: u64,
+    failed: Option<StoreError>,
+    /// The version of the value that our entry has at least.
+    entered_with: u64,
+    proclaiming: Option<BoxFuture<'static, (u64, Result<(), StoreError>)>>,
+    proclaim_at: Timestamp,
+}
+
+/// The stream that follows a place, or the time at which it is opened again.
+struct Watch {
+    place: Place,
+    stream: Result<StandingStream, Timestamp>,
+}
+
+impl Driver {
+    pub(crate) fn new(
+        election: ElectionName,
+        store: DynStore,
+        clock: Arc<dyn Clock>,
+        timing: Timing,
+        session: Arc<SessionHandle>,
+        registry: Registry,
+        post: Arc<Post>,
+    ) -> Self {
+        let status = session.status();
+        let reported = status.borrow().error.as_ref().map_or(0, |(number, _)| *number);
+        Self {
+            machine: ElectionMachine::new(timing),
+            name: store.limits().store,
+            election,
+            store,
+            clock,
+            timing,
+            session,
+            status,
+            registry,
+            post,
+            term: None,
+            requests: FuturesUnordered::new(),
+            watch: None,
+            failures: 0,
+            cell: None,
+            reported,
+            failed: None,
+            entered_with: 0,
+            proclaiming: None,
+            proclaim_at: Timestamp::ZERO,
+        }
+    }
+
+    pub(crate) async fn run(mut self) {
+        let clock = self.clock.clone();
+        self.session.open();
+        loop {
+            self.learn_session();
+            self.drain();
+            if self.machine.is_finished() {
+                self.stopped();
+                if self.registry.finish(&self.election, &self.post) {
+                    break;
+                }
+                // Somebody stood again before the registry was locked: the order is there.
+                self.follow_orders();
+                continue;
+            }
+            let mut due = self.machine.poll_timeout();
+            if self.proclaiming.is_none() && self.post.value().0 > self.entered_with && self.watch.is_some() {
+                due = due.into_iter().chain([self.proclaim_at]).min();
+            }
+            let post = self.post.clone();
+            tokio::select! {
+                Some((ticket, result)) = self.requests.next(), if !self.requests.is_empty() => {
+                    self.learn_session();
+                    let reply = result.unwrap_or_else(|error| self.reply_to(error));
+                    self.machine.handle_reply(clock.now(), ticket, reply);
+                }
+                (version, result) = pending(&mut self.proclaiming) => self.handle_proclaimed(version, result),
+                item = next_standing(&mut self.watch, &*clock) => self.handle_item(item),
+                () = post.woken() => self.follow_orders(),
+                // An error means that the session's task is gone with its runtime, and so is this one.
+                changed = self.status.changed() => if changed.is_err() { break },
+                () = sleep_until(&*clock, due, None) => {
+                    self.learn_session();
+                    self.machine.handle_timeout(clock.now());
+                }
+            }
+        }
+    }
+
+    /// Takes over the latest news of the session before anything is decided.
+    fn learn_session(&mut self) {
+        let now = self.clock.now();
+        let status = self.status.borrow_and_update().clone();
+        self.cell = status.current.clone();
+        if let Some(own) = self.machine.session().cloned()
+            && status.current.as_ref().is_none_or(|cell| *cell.id() != own)
+        {
+            let reason = match &status.lost {
+                Some((id, reason)) if *id == own => *reason,
+                _ => EndReason::SessionLost,
+            };
+            self.machine.handle_session_lost(now, &own, reason);
+        }
+        if let Some(cell) = &status.current
+            && let Some(deadline) = cell.deadline()
+        {
+            self.machine.handle_session(now, cell.session(), deadline);
+        }
+        let ended: Vec<SessionId> = self
+            .machine
+            .residue()
+            .iter()
+            .filter(|id| !status.retired.contains(id))
+            .cloned()
+            .collect();
+        for id in ended {
+            self.machine.handle_session_ended(now, &id);
+        }
+        if let Some((number, error)) = status.error
+            && number > self.reported
+        {
+            self.reported = number;
+            self.post.tell(Event::Error(error.clone()));
+            // A failure older than our standing is not ours: the session is being opened anew for us.
+            if status.failed {
+                self.failed = Some(error);
+                self.machine.stop(now);
+            }
+        }
+    }
+
+    fn follow_orders(&mut self) {
+        self.learn_session();
+        let now = self.clock.now();
+        let orders = self.post.take_orders();
+        self.machine.handle_working(now, orders.working > 0);
+        if let Some(token) = orders.resign {
+            self.machine.resign(now, token);
+        }
+        if orders.stop {
+            self.machine.stop(now);
+        }
+        if let Some(successor) = orders.successor {
+            self.post = successor;
+            self.failed = None;
+            self.session.open();
+            self.machine.stand(now);
+        }
+    }
+
+    fn drain(&mut self) {
+        while let Some(event) = self.machine.poll_event() {
+            self.publish(event);
+        }
+        while let Some((ticket, action)) = self.machine.poll_action() {
+            self.perform(ticket, action);
+        }
+        if self.post.is_leaving() && !self.machine.is_leaving() {
+            self.post.set(State::Joining);
+        }
+        self.follow_place();
+        self.proclaim();
+    }
+
+    fn publish(&mut self, event: ElectionEvent) {
+        let election = &self.election;
+        match event {
+            ElectionEvent::Waiting(ahead) => {
+                self.warn_of_foreign(&ahead);
+                info!(%election, ahead = %ahead.key, "waiting in line");
+                self.post.set(State::Waiting(ahead.clone()));
+                self.post.tell(Event::Waiting(ahead));
+            }
+            ElectionEvent::Elected(token) => {
+                if let Some(cell) = self.cell.clone() {
+                    info!(%election, %token, session = %cell.id(), "elected");
+                    let term = Term::new(self.election.clone(), token, cell, self.timing.margin);
+                    self.term = Some(term.clone());
+                    self.post.set(State::Leading(term.clone()));
+                    self.post.tell(Event::Elected(term));
+                }
+            }
+            ElectionEvent::Ending(token, reason) => {
+                info!(%election, %token, %reason, "waiting for the work of the term to end");
+                if let Some(term) = &self.term {
+                    term.asked_to_end(reason);
+                }
+                self.post.tell(Event::Ending { token, reason });
+            }
+            ElectionEvent::Ended(token, reason) => {
+                info!(%election, %token, %reason, "term ended");
+                if let Some(term) = self.term.take() {
+                    term.end(reason);
+                }
+                self.post.set(if self.machine.is_leaving() {
+                    State::Leaving
+                } else {
+                    State::Joining
+                });
+                self.post.tell(Event::Ended { token, reason });
+            }
+            ElectionEvent::Left => {
+                debug!(%election, "left the line");
+                self.post.set(State::Joining);
+            }
+            ElectionEvent::SessionGone(id) => self.session.gone(id),
+            ElectionEvent::Failed => warn!(%election, "cannot stand"),
+            ElectionEvent::Stopped => self.stopped(),
+        }
+    }
+
+    /// Tells once that the candidate has stopped. The task may go on to look for ghosts.
+    fn stopped(&mut self) {
+        let error = self.failed.take();
+        if self.post.stop(error) {
+            info!(election = %self.election, "stopped");
+        }
+    }
+
+    fn warn_of_foreign(&self, ahead: &Ahead) {
+        if ahead.foreign {
+            let error = StoreError::new(
+                self.name,
+                "standing",
+                crate::ErrorKind::ForeignEntry,
+                crate::Outcome::NotApplied,
+                format!(
+                    "{:?} stands ahead in election {}, but is no contender: no session's end removes it; \
+                     delete it, or use another name for the election",
+                    ahead.key, self.election
+                ),
+            );
+            warn!(%error);
+            self.post.tell(Event::Error(error));
+        }
+    }
+
+    fn reply_to(&mut self, error: StoreError) -> ElectionReply {
+        let reply = failure(&error).map_or(ElectionReply::SessionGone, ElectionReply::Failed);
+        warn!(election = %self.election, %error, "request failed");
+        if reply == ElectionReply::Failed(Failure::Permanent) {
+            self.failed = Some(error.clone());
+        }
+        self.post.tell(Event::Error(error));
+        reply
+    }
+
+    fn perform(&mut self, ticket: Ticket, action: ElectionAction) {
+        let (store, name, limit) = (self.store.clone(), self.name, self.timing.request_timeout);
+        let election = self.election.clone();
+        let (version, value) = self.post.value();
+        if matches!(action, ElectionAction::Enter(_)) {
+            // The entry may be one that an earlier try has made, with the value of then.
+            self.entered_with = if self.entered_with == 0 {
+                version
+            } else {
+                self.entered_with.min(version)
+            };
+        } else if matches!(action, ElectionAction::Leave(_)) {
+            self.entered_with = 0;
+        }
+        debug!(%election, ?action, "asking the store");
+        let request = async move {
+            let result = match action {
+                ElectionAction::Enter(session) => {
+                    in_time(limit, name, "enter", store.enter(&election, &session, &value))
+                        .await
+                        .map(|(place, standing)| ElectionReply::Entered(place, standing))
+                }
+                ElectionAction::Find(session) => {
+                    in_time(limit, name, "find", store.find(&election, &session))
+                        .await
+                        .map(ElectionReply::Found)
+                }
+                ElectionAction::Leave(place) => in_time(limit, name, "leave", store.leave(&place))
+                    .await
+                    .map(|()| ElectionReply::Left),
+            };
+            (ticket, result)
+        };
+        self.requests.push(request.boxed());
+    }
+
+    /// Opens, keeps or drops the stream of our place, as the machine wishes.
+    fn follow_place(&mut self) {
+        let Some((place, standing)) = self.machine.watching() else {
+            self.watch = None;
+            self.proclaiming = None;
+            return;
+        };
+        let now = self.clock.now();
+        match &mut self.watch {
+            Some(watch) if watch.place == *place => {
+                if matches!(watch.stream, Err(at) if now >= at) {
+                    watch.stream = Ok(self.store.standing(place, None));
+                }
+            }
+            _ => {
+                self.failures = 0;
+                let stream = Ok(self.store.standing(place, Some(standing)));
+                self.watch = Some(Watch {
+                    place: place.clone(),
+                    stream,
+                });
+            }
+        }
+    }
+
+    /// Sees to it that our entry has the value that is wished for.
+    fn proclaim(&mut self) {
+        let Some((place, _)) = self.machine.watching() else {
+            return;
+        };
+        self.post.publish(self.entered_with);
+        let (version, value) = self.post.value();
+        if version <= self.entered_with || self.proclaiming.is_some() || self.clock.now() < self.proclaim_at {
+            return;
+        }
+        let (store, name, limit) = (self.store.clone(), self.name, self.timing.request_timeout);
+        let place = place.clone();
+        let request = async move {
+            (
+                version,
+                in_time(limit, name, "proclaim", store.proclaim(&place, &value)).await,
+            )
+        };
+        self.proclaiming = Some(request.boxed());
+    }
+
+    fn handle_proclaimed(&mut self, version: u64, result: Result<(), StoreError>) {
+        self.proclaiming = None;
+        match result {
+            Ok(()) => self.entered_with = version,
+            Err(error) => {
+                warn!(election = %self.election, %error, "proclaiming failed");
+                // Our place may be gone: its stream will tell. Else we try again.
+                self.proclaim_at = self.clock.now() + self.timing.backoff.greatest;
+                self.post.tell(Event::Error(error));
+            }
+        }
+    }
+
+    fn handle_item(&mut self, item: Option<Result<Standing, StoreError>>) {
+        let now = self.clock.now();
+        self.learn_session();
+        let Some(watch) = &mut self.watch else { return };
+        match item {
+            Some(Ok(standing)) => {
+                self.failures = 0;
+                let place = watch.place.clone();
+                self.machine.handle_standing(self.clock.now(), &place, standing);
+            }
+            Some(Err(error)) => {
+                self.failures += 1;
+                watch.stream = Err(now + self.timing.backoff.delay(self.failures));
+                debug!(election = %self.election, %error, "lost sight of the place; looking again");
+                self.post.tell(Event::Error(error));
+            }
+            // Either the pause before opening it again is over, or the stream ended without an error.
+            None if watch.stream.is_ok() => {
+                self.failures += 1;
+                watch.stream = Err(now + self.timing.backoff.delay(self.failures));
+            }
+            None => {}
+        }
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        // The runtime was shut down under us: nobody renews any more, and nobody would tell.
+        if let Some(term) = self.term.take() {
+            term.end(EndReason::Stopped);
+        }
+        self.post.stop(None);
+        self.registry.finish(&self.election, &self.post);
+    }
+}
+
+/// The future's output, or never if there is none.
+async fn pending<T>(future: &mut Option<BoxFuture<'static, T>>) -> T {
+    match future {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn next_standing(watch: &mut Option<Watch>, clock: &dyn Clock) -> Option<Result<Standing, StoreError>> {
+    match watch {
+        Some(Watch {
+            stream: Ok(stream), ..
+        }) => stream.next().await,
+        Some(Watch { stream: Err(at), .. }) => {
+            sleep_until(clock, Some(*at), None).await;
+            None
+        }
+        None => std::future::pending().await,
+    }
+}

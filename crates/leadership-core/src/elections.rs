@@ -1,0 +1,226 @@
+//! A process's part in the elections of one store: one session, any number of candidates and followers.
+
+use std::collections::HashMap;
+use std::collections::hash_map::{Entry, RandomState};
+use std::fmt;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tracing::Instrument;
+
+use crate::candidate::{Candidate, Post, check_value};
+use crate::config::Config;
+use crate::driver;
+use crate::driver::session::SessionHandle;
+use crate::election::EndReason;
+use crate::error::{InvalidInput, StoreError};
+use crate::follower::Follower;
+use crate::name::ElectionName;
+use crate::session::Timing;
+use crate::store::{DynStore, Limits};
+
+/// What a call on [`Elections`], a [`Candidate`] or a [`Follower`] can fail with.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An input that can never work. Nothing was asked of the store.
+    #[error(transparent)]
+    Invalid(#[from] InvalidInput),
+    /// This session has a candidate in that election already. Nothing was changed.
+    #[error(
+        "election {0}: this session has a candidate in it already; stop that one first, \
+         or use Elections of its own for the second"
+    )]
+    AlreadyStanding(ElectionName),
+    /// Only a leader can do that. Nothing was changed.
+    #[error("not the leader")]
+    NotLeading,
+    /// The term ended before the work did.
+    #[error("the term ended: {0}")]
+    Ended(EndReason),
+    /// The candidate has stopped, because of an error that cannot pass if there is one.
+    #[error("the candidate has stopped{}", .0.as_ref().map_or_else(String::new, |error| format!(": {error}")))]
+    Stopped(Option<StoreError>),
+    /// The store refused or failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// There is no tokio runtime to run the tasks on.
+    #[error("no tokio runtime: call this from within one, such as under #[tokio::main]")]
+    NoRuntime,
+}
+
+/// This process's part in the elections of one store.
+///
+/// It holds one session, opened when the first candidate stands, for any number of elections. Clones share it.
+/// When the last clone and the last candidate are dropped, the session is closed in the background.
+#[derive(Clone)]
+pub struct Elections {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: DynStore,
+    config: Config,
+    limits: Limits,
+    timing: Timing,
+    session: Arc<SessionHandle>,
+    registry: Registry,
+    runtime: tokio::runtime::Handle,
+}
+
+impl Elections {
+    /// Checks the configuration against the store's limits, and starts the session's task. Asks nothing of
+    /// the store yet.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] names the setting that cannot work; [`Error::NoRuntime`] outside of tokio.
+    pub fn new(store: DynStore, config: Config) -> Result<Self, Error> {
+        let limits = store.limits();
+        config.check_with(&limits)?;
+        let runtime = tokio::runtime::Handle::try_current().map_err(|_| Error::NoRuntime)?;
+        let timing = config.timing(&limits, random_byte());
+        let session = SessionHandle::start(&runtime, store.clone(), config.clock.clone(), timing);
+        let registry = Registry::default();
+        Ok(Self {
+            inner: Arc::new(Inner {
+                store,
+                config,
+                limits,
+                timing,
+                session,
+                registry,
+                runtime,
+            }),
+        })
+    }
+
+    /// Stands in an election, until the candidate is stopped or dropped. `id` is what followers see: the
+    /// node's name or address.
+    ///
+    /// Returns at once; entering the line and everything after goes on in the background.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a name or id that is empty or too long for the store, and
+    /// [`Error::AlreadyStanding`] if this session has a candidate in that election.
+    pub fn stand<N>(&self, election: N, id: impl Into<Vec<u8>>) -> Result<Candidate, Error>
+    where
+        N: TryInto<ElectionName>,
+        N::Error: Into<InvalidInput>,
+    {
+        let inner = &self.inner;
+        let election = election.try_into().map_err(Into::into)?;
+        let id = id.into();
+        check_value(&inner.limits, &election, &id)?;
+        let post = Post::new(election.clone(), id);
+        if inner.registry.take_place(&election, &post)? {
+            let timing = Timing {
+                backoff: crate::Backoff {
+                    spread: random_byte(),
+                    ..inner.timing.backoff
+                },
+                ..inner.timing
+            };
+            let driver = driver::election::Driver::new(
+                election.clone(),
+                inner.store.clone(),
+                inner.config.clock.clone(),
+                timing,
+                inner.session.clone(),
+                inner.registry.clone(),
+                post.clone(),
+            );
+            let span = tracing::debug_span!("candidate", %election);
+            inner.runtime.spawn(driver.run().instrument(span));
+        }
+        Ok(Candidate::new(post, inner.limits.clone()))
+    }
+
+    /// Follows who leads an election. Needs no session.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a name that the store cannot take.
+    pub fn follow<N>(&self, election: N) -> Result<Follower, Error>
+    where
+        N: TryInto<ElectionName>,
+        N::Error: Into<InvalidInput>,
+    {
+        Follower::new(self.inner.store.clone(), &self.inner.config, election)
+    }
+
+    /// Stops all candidates and closes the session. Returns when nothing of this process is left at the store,
+    /// or can be: without the store that takes up to twice the TTL.
+    ///
+    /// Cancel safe: dropped, it goes on in the background.
+    pub async fn close(&self) {
+        let posts: Vec<Arc<Post>> = self.inner.registry.lock().values().cloned().collect();
+        let candidates: Vec<Candidate> = posts
+            .into_iter()
+            .map(|post| Candidate::new(post, self.inner.limits.clone()))
+            .collect();
+        futures_util::future::join_all(candidates.iter().map(Candidate::stop)).await;
+        self.inner.session.close();
+        let mut status = self.inner.session.status();
+        // An error means that the task is gone with its runtime; nothing is left to wait for.
+        let _ = status.wait_for(|status| status.closed).await;
+    }
+
+    /// The store that the elections are held on.
+    pub fn store(&self) -> &DynStore {
+        &self.inner.store
+    }
+}
+
+impl fmt::Debug for Elections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Elections")
+            .field("store", &format_args!("{}", self.inner.store))
+            .field("ttl", &self.inner.config.ttl)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Which elections this session stands in, each with the post its task reads. One candidate per election: two
+/// on one session would share an entry.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Registry {
+    posts: Arc<Mutex<HashMap<ElectionName, Arc<Post>>>>,
+}
+
+impl Registry {
+    fn lock(&self) -> MutexGuard<'_, HashMap<ElectionName, Arc<Post>>> {
+        self.posts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes an election for a new candidate. `true` if it needs a task of its own; `false` if the task of a
+    /// stopped candidate is still there, to look for ghosts, and was told to stand again.
+    fn take_place(&self, election: &ElectionName, post: &Arc<Post>) -> Result<bool, Error> {
+        match self.lock().entry(election.clone()) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(post.clone());
+                Ok(true)
+            }
+            Entry::Occupied(mut taken) if taken.get().is_stopped() => {
+                let old = taken.insert(post.clone());
+                old.order(|orders| orders.successor = Some(post.clone()));
+                Ok(false)
+            }
+            Entry::Occupied(_) => Err(Error::AlreadyStanding(election.clone())),
+        }
+    }
+
+    /// Gives an election up, unless another candidate has taken it over meanwhile.
+    pub(crate) fn finish(&self, election: &ElectionName, post: &Arc<Post>) -> bool {
+        let mut posts = self.lock();
+        let own = posts.get(election).is_some_and(|taken| Arc::ptr_eq(taken, post));
+        if own {
+            posts.remove(election);
+        }
+        own
+    }
+}
+
+/// A byte that differs from process to process and from call to call. Only delays depend on it.
+fn random_byte() -> u8 {
+    let hash = RandomState::new().build_hasher().finish();
+    hash.to_le_bytes()[0]
+}

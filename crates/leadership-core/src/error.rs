@@ -1,0 +1,210 @@
+//! What can go wrong, told so that a program can act on it and a person knows what to do.
+//!
+//! A [`StoreError`] says three things: what happened ([`ErrorKind`]), whether it can pass by itself
+//! ([`StoreError::is_transient`]), and whether anything may have changed at the store ([`Outcome`]).
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+
+/// Whether a failed request changed anything at the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// It certainly changed nothing, now or later.
+    NotApplied,
+    /// It may have taken effect, or may yet: a timeout, a lost connection, a dropped future.
+    Unknown,
+}
+
+/// What kind of failure a [`StoreError`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The session named in the request does not live any more.
+    SessionGone,
+    /// The entry the request is fenced by is not there any more.
+    EntryGone,
+    /// The store cannot be reached or has no quorum.
+    Unavailable,
+    /// No answer in time.
+    Timeout,
+    /// Wrong user, password, token or certificate.
+    Unauthenticated,
+    /// The credentials are right, but do not permit this.
+    PermissionDenied,
+    /// A name, value, TTL or option that the store cannot take.
+    InvalidInput,
+    /// Something that is not a contender stands in the election.
+    ForeignEntry,
+    /// The store answered something that its protocol does not allow, or an error of no other kind.
+    Other,
+}
+
+/// A failed request to a store. Cheap to clone: several waiters may each get a copy.
+#[derive(Clone)]
+pub struct StoreError {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: &'static str,
+    operation: &'static str,
+    kind: ErrorKind,
+    outcome: Outcome,
+    message: String,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl StoreError {
+    /// An error of `store` ("etcd") in `operation` ("enter"). `message` names the input and the remedy.
+    pub fn new(
+        store: &'static str,
+        operation: &'static str,
+        kind: ErrorKind,
+        outcome: Outcome,
+        message: impl Into<String>,
+    ) -> Self {
+        let message = message.into();
+        Self {
+            inner: Arc::new(Inner {
+                store,
+                operation,
+                kind,
+                outcome,
+                message,
+                source: None,
+            }),
+        }
+    }
+
+    /// The same error with its cause.
+    #[must_use]
+    pub fn with_source(self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        let i = &self.inner;
+        let inner = Inner {
+            store: i.store,
+            operation: i.operation,
+            kind: i.kind,
+            outcome: i.outcome,
+            message: i.message.clone(),
+            source: Some(source.into()),
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+
+    /// No answer within `limit`: the outcome is unknown.
+    pub fn timeout(store: &'static str, operation: &'static str, limit: std::time::Duration) -> Self {
+        Self::new(
+            store,
+            operation,
+            ErrorKind::Timeout,
+            Outcome::Unknown,
+            format!("no answer within {limit:?}; is the store reachable and does it have a quorum?"),
+        )
+    }
+
+    /// What kind of failure this is.
+    pub fn kind(&self) -> ErrorKind {
+        self.inner.kind
+    }
+
+    /// Whether anything may have changed at the store.
+    pub fn outcome(&self) -> Outcome {
+        self.inner.outcome
+    }
+
+    /// The store, as in its URL scheme.
+    pub fn store(&self) -> &'static str {
+        self.inner.store
+    }
+
+    /// The operation of [`KvStore`](crate::KvStore) that failed.
+    pub fn operation(&self) -> &'static str {
+        self.inner.operation
+    }
+
+    /// Whether trying again can help without anybody changing something.
+    ///
+    /// What is not transient (refused credentials, an input the store cannot take) ends a campaign.
+    pub fn is_transient(&self) -> bool {
+        !matches!(
+            self.inner.kind,
+            ErrorKind::Unauthenticated | ErrorKind::PermissionDenied | ErrorKind::InvalidInput
+        )
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let i = &*self.inner;
+        write!(f, "{} {}: {}", i.store, i.operation, i.message)?;
+        if let Some(source) = &i.source {
+            write!(f, " ({source})")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreError")
+            .field("kind", &self.inner.kind)
+            .field("outcome", &self.inner.outcome)
+            .field("text", &self.to_string())
+            .finish()
+    }
+}
+
+impl StdError for StoreError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.inner
+            .source
+            .as_ref()
+            .map(|s| &**s as &(dyn StdError + 'static))
+    }
+}
+
+/// An input that can never work, found before anything was asked of a store.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what}: {problem}; {remedy}")]
+pub struct InvalidInput {
+    what: String,
+    problem: String,
+    remedy: String,
+}
+
+impl InvalidInput {
+    /// `what` names the input with its value (`ttl 500ms`), `problem` what is wrong with it, `remedy` what to
+    /// do about it.
+    pub fn new(what: impl Into<String>, problem: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self {
+            what: what.into(),
+            problem: problem.into(),
+            remedy: remedy.into(),
+        }
+    }
+
+    /// The input this is about, with its value.
+    pub fn what(&self) -> &str {
+        &self.what
+    }
+
+    /// As an error of a store's operation. Nothing was changed.
+    pub fn into_store_error(self, store: &'static str, operation: &'static str) -> StoreError {
+        StoreError::new(
+            store,
+            operation,
+            ErrorKind::InvalidInput,
+            Outcome::NotApplied,
+            self.to_string(),
+        )
+    }
+}
+
+impl From<std::convert::Infallible> for InvalidInput {
+    fn from(never: std::convert::Infallible) -> Self {
+        match never {}
+    }
+}
