@@ -619,6 +619,24 @@ impl ElectionMachine {
         &self.residue
     }
 
+    /// As [`SessionMachine::renumber`](crate::session::SessionMachine::renumber).
+    #[doc(hidden)]
+    pub fn renumber(&mut self, last: u64) -> u64 {
+        let off = self.tickets.saturating_sub(last);
+        self.tickets -= off;
+        let pending = match &mut self.state {
+            State::Entering { ticket } | State::Finding { ticket } => Some(ticket),
+            State::Leaving { asked, .. } => asked.as_mut(),
+            _ => None,
+        };
+        let asked = self.actions.iter_mut().map(|(ticket, _)| ticket);
+        pending
+            .into_iter()
+            .chain(asked)
+            .for_each(|ticket| ticket.0 -= off);
+        off
+    }
+
     /// Whether the machine was stopped and has nothing more to do or to look for.
     pub fn is_finished(&self) -> bool {
         self.goal == Goal::Stop
@@ -627,3 +645,6 @@ impl ElectionMachine {
             && self.residue.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests;

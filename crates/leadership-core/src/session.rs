@@ -482,8 +482,33 @@ impl SessionMachine {
         self.retired.iter().map(|r| &r.session.id)
     }
 
+    /// Renumbers the tickets so that the last one is `last`, and returns what was taken off each. Behaviour
+    /// does not depend on the numbers; a model checker calls worlds the same that differ in nothing else.
+    #[doc(hidden)]
+    pub fn renumber(&mut self, last: u64) -> u64 {
+        let off = self.tickets.saturating_sub(last);
+        self.tickets -= off;
+        let pending = match &mut self.state {
+            State::Opening { ticket, .. } => Some(ticket),
+            State::Open(open) => open.renewal.as_mut().map(|(ticket, _)| ticket),
+            State::Closing { opening } => opening.as_mut(),
+            _ => None,
+        };
+        let retired = self.retired.iter_mut().filter_map(|r| r.asked.as_mut());
+        let asked = self.actions.iter_mut().map(|(ticket, _)| ticket);
+        pending
+            .into_iter()
+            .chain(retired)
+            .chain(asked)
+            .for_each(|ticket| ticket.0 -= off);
+        off
+    }
+
     /// Whether the machine was closed and nothing of it is left.
     pub fn is_closed(&self) -> bool {
         self.state == State::Closed
     }
 }
+
+#[cfg(test)]
+mod tests;
