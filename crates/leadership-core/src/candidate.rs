@@ -377,8 +377,15 @@ impl Post {
         });
     }
 
+    /// Publishes the state. Stopped is final, though the task may go on to look for ghosts.
     pub(crate) fn set(&self, state: State) {
-        self.state.send_replace(state);
+        self.state.send_if_modified(|present| {
+            let open = !matches!(present, State::Stopped(_));
+            if open {
+                *present = state;
+            }
+            open
+        });
     }
 
     pub(crate) fn is_leaving(&self) -> bool {
