@@ -1,0 +1,27 @@
+//! Measurements against a real store, by the benchmark of leadership-testkit.
+
+use crate::{
+    images::{self, Source},
+    process::{command, run as run_command},
+    store::Store,
+    test::with_images,
+};
+use anyhow::Result;
+use std::ffi::OsString;
+
+/// Builds and runs the benchmark; `args` go to it.
+pub(crate) fn run(store: Store, args: &[OsString]) -> Result<()> {
+    images::provide(&[store], Source::Any)?;
+    let mut cargo = command("cargo");
+    cargo.args([
+        "run",
+        "--release",
+        "--locked",
+        "--package",
+        "leadership-testkit",
+        "--bin",
+        "bench",
+        "--",
+    ]);
+    run_command(with_images(cargo.arg(store.name()).args(args)))
+}
