@@ -1,4 +1,4 @@
-//! Measurements against a real store, by the benchmark of leadership-testkit.
+//! Measurements against a real store, by the benchmark `elections` of its crate.
 
 use crate::{
     images::{self, Source},
@@ -13,15 +13,7 @@ use std::ffi::OsString;
 pub(crate) fn run(store: Store, args: &[OsString]) -> Result<()> {
     images::provide(&[store], Source::Any)?;
     let mut cargo = command("cargo");
-    cargo.args([
-        "run",
-        "--release",
-        "--locked",
-        "--package",
-        "leadership-testkit",
-        "--bin",
-        "bench",
-        "--",
-    ]);
-    run_command(with_images(cargo.arg(store.name()).args(args)))
+    cargo.args(["bench", "--locked", "--bench", "elections", "--package"]);
+    cargo.arg(format!("leadership-{}", store.name())).arg("--");
+    run_command(with_images(cargo.args(args)))
 }

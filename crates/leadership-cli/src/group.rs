@@ -9,16 +9,17 @@ use std::time::Duration;
 
 use leadership::Term;
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitOptions, kill_process_group, waitpgid};
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
 use tracing::warn;
 
 use crate::failure::{Failure, SYSTEM};
-use crate::guard::{self, GONE, KILLED, LOOK_AGAIN, READY, is_gone};
+use crate::guard::{self, GONE, READY};
+use crate::members::{self, KILLED, LOOK_AGAIN, killed};
 use crate::message::Message;
-use crate::plan::{Plan, now};
+use crate::plan::Plan;
 use crate::signals::exit_code;
 
 /// How long a guard may take to be ready.
@@ -49,7 +50,7 @@ impl Group {
             Failure::new(SYSTEM, problem)
         };
         let mut guard = Command::new(own_program().map_err(|error| failed(&error))?)
-            .args(guard::Args::list(plan, own_group()))
+            .args(guard::Args::list(plan, members::own_group()))
             .arg0("leadership")
             .process_group(0)
             .stdin(Stdio::piped())
@@ -122,7 +123,7 @@ impl Group {
     /// Asks the command to end.
     pub(crate) fn terminate(&self) {
         self.tell(Message::Asked);
-        guard::terminate(self.id);
+        members::terminate(self.id);
     }
 
     /// Whether the guard has asked the command to end, or has killed it.
@@ -142,12 +143,7 @@ impl Group {
         self.kill_now();
         let status = command.wait().await;
         self.guard_ended().await;
-        let until = now() + KILLED;
-        while !is_gone(self.id) && now() < until {
-            reap(self.id);
-            tokio::time::sleep(LOOK_AGAIN).await;
-        }
-        if !is_gone(self.id) {
+        if !killed(self.id).await {
             warn!(group = %self.id, "killed, but not gone yet");
         }
         status.unwrap_or_else(|_| ExitStatus::from_raw(Signal::KILL.as_raw()))
@@ -167,7 +163,7 @@ impl Group {
             loop {
                 tokio::select! {
                     status = self.guard.wait() => break status.ok(),
-                    () = tokio::time::sleep(LOOK_AGAIN) => reap(self.id),
+                    () = tokio::time::sleep(LOOK_AGAIN) => members::reap(self.id),
                 }
             }
         };
@@ -186,14 +182,6 @@ impl Group {
     }
 }
 
-/// Process 1 of a container inherits whatever lost its parent, and has to wait for it. Only for a group whose
-/// command has been waited for.
-fn reap(group: Pid) {
-    if std::process::id() == 1 {
-        while let Ok(Some(_)) = waitpgid(group, WaitOptions::NOHANG) {}
-    }
-}
-
 /// The very program that runs now, even if its file was replaced meanwhile.
 fn own_program() -> io::Result<std::path::PathBuf> {
     let own = Path::new("/proc/self/exe");
@@ -202,21 +190,6 @@ fn own_program() -> io::Result<std::path::PathBuf> {
     } else {
         std::env::current_exe()
     }
-}
-
-/// The number of the group this process is in: 0 if it has none here, as the first process of a container may.
-#[cfg(target_os = "linux")]
-fn own_group() -> i32 {
-    // `getpgrp` of rustix takes it for granted that there is one.
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields);
-    let group = fields.split(' ').nth(2);
-    group.and_then(|group| group.parse().ok()).unwrap_or_default()
-}
-
-#[cfg(not(target_os = "linux"))]
-fn own_group() -> i32 {
-    rustix::process::getpgrp().as_raw_nonzero().get()
 }
 
 fn not_started(name: &Path, error: &io::Error) -> Failure {

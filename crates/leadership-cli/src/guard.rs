@@ -12,20 +12,16 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use leadership::Timestamp;
-use rustix::io::Errno;
-use rustix::process::{Pid, Signal, getpid, kill_process_group, setpgid, test_kill_process_group};
+use rustix::process::{Pid, Signal, getpid, kill_process_group, setpgid};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::net::unix::pipe;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::failure::{Failure, INTERNAL};
+use crate::members::{LOOK_AGAIN, is_gone, killed, terminate};
 use crate::message::Message;
 use crate::plan::{Plan, Step, now, sleep_until};
 
-/// How long a killed group may take to be gone.
-pub(crate) const KILLED: Duration = Duration::from_secs(2);
-/// Between two looks whether a group is gone.
-pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// What the guard says when it is ready, and before it asks the command to end.
 pub(crate) const READY: &str = "ready\n";
 const ASKED: &str = "asked\n";
@@ -129,7 +125,7 @@ impl Guard {
                 line = messages.next_line() => match line {
                     Ok(Some(line)) => match Message::parse(&line) {
                         Some(Message::Until(at)) => self.until = self.until.max(Some(at)),
-                        Some(Message::Asked) => self.asked = self.asked.or(Some(now())),
+                        Some(Message::Asked) => self.asked = self.asked.or_else(|| Some(now())),
                         Some(Message::Over(limit)) => return self.clean_up(limit).await,
                         Some(Message::Never) => return GONE,
                         None => {}
@@ -161,30 +157,30 @@ impl Guard {
             return INTERNAL;
         }
         // Here only if the guard has left the group.
-        self.gone_within(KILLED).await
+        if killed(self.group).await {
+            GONE
+        } else {
+            say(&format!("group {} was killed, but is not gone yet", self.group));
+            INTERNAL
+        }
     }
 
     /// The supervisor is dead; the command does not go on without it, whatever the deadline.
     async fn orphaned(&mut self) -> u8 {
-        if self.asked.is_none() {
-            self.ask("the supervisor is dead");
-        }
-        let last = now() + self.plan.grace + self.plan.lead;
-        let until = self.until.map_or(last, |until| until.min(last));
-        while let Step::Wait(at) = self.plan.step(now(), until, self.asked) {
-            sleep_until(at).await;
-        }
-        self.kill().await
+        say(&format!("the supervisor is dead: ending group {}", self.group));
+        self.clean_up(self.plan.grace).await
     }
 
-    /// The command is over, the supervisor goes on: ends what the command has left behind. To see whether that
-    /// is gone, the guard has to be out of the group; nobody can take the group's number as long as it lives.
+    /// The command is over, or must be: ends what there is in the group within `limit`. To see whether it is
+    /// gone, the guard has to be out of the group; nobody can take the group's number as long as it lives.
     async fn clean_up(&mut self, limit: Duration) -> u8 {
-        let outside = setpgid(None, self.refuge).is_ok() && self.refuge.is_some();
+        let outside = self.refuge.is_some() && setpgid(None, self.refuge).is_ok();
         if outside && is_gone(self.group) {
             return GONE;
         }
-        terminate(self.group);
+        if self.asked.is_none() {
+            terminate(self.group);
+        }
         let until = now() + limit;
         let until = self
             .until
@@ -197,30 +193,6 @@ impl Guard {
         }
         self.kill().await
     }
-
-    async fn gone_within(&self, limit: Duration) -> u8 {
-        let until = now() + limit;
-        while now() < until {
-            if is_gone(self.group) {
-                return GONE;
-            }
-            tokio::time::sleep(LOOK_AGAIN).await;
-        }
-        say(&format!("group {} was killed, but is not gone yet", self.group));
-        INTERNAL
-    }
-}
-
-/// Asks a group to end; one that was stopped has to run for that.
-pub(crate) fn terminate(group: Pid) {
-    // If there is nobody left, nobody has to end.
-    let _ = kill_process_group(group, Signal::TERM);
-    let _ = kill_process_group(group, Signal::CONT);
-}
-
-/// Whether a group has no member left.
-pub(crate) fn is_gone(group: Pid) -> bool {
-    test_kill_process_group(group) == Err(Errno::SRCH)
 }
 
 fn answer(text: &str) -> std::io::Result<()> {

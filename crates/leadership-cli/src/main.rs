@@ -7,6 +7,7 @@ mod distant;
 mod failure;
 mod group;
 mod guard;
+mod members;
 mod message;
 mod plan;
 mod run;

@@ -96,11 +96,7 @@ async fn campaign(
         match supervise(program, &term, plan, signals).await? {
             Run::Ended(status) => return Ok(code(status)),
             Run::Late => {}
-            Run::Lost(reason) => {
-                let why = reason.map_or_else(
-                    || "the command had to end before the deadline".to_owned(),
-                    |reason| reason.to_string(),
-                );
+            Run::Lost(why) => {
                 if once {
                     let problem = format!("lost the leadership of {}: {why}", term.election());
                     return Err(Failure::new(LOST, problem));

@@ -103,7 +103,7 @@ fn in_json(election: &str, line: &[Contender]) -> Value {
         })
     };
     let entries: Vec<Value> = line.iter().enumerate().map(entry).collect();
-    let leader = leader(line).and(entries.first()).cloned();
+    let leader = leader(line).and_then(|_| entries.first().cloned());
     json!({ "election": election, "leader": leader, "line": entries })
 }
 

@@ -3,7 +3,7 @@
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use leadership::{EndReason, Term, Timestamp};
+use leadership::{Term, Timestamp};
 use rustix::process::Signal;
 use tracing::{debug, info, warn};
 
@@ -20,8 +20,8 @@ const LEFTOVERS: Duration = Duration::from_millis(500);
 pub(crate) enum Run {
     /// The command ended by itself, or because of a signal passed on to it.
     Ended(ExitStatus),
-    /// It was ended, because the term could not be relied on any more.
-    Lost(Option<EndReason>),
+    /// It was ended, because it could not be relied on to end in time any more; why.
+    Lost(String),
     /// It was never started: the term was over before.
     Late,
 }
@@ -62,7 +62,7 @@ pub(crate) async fn supervise(
             Step::Kill => {
                 warn!(token = %term.token(), "killing the command");
                 group.kill(&mut command).await;
-                return Ok(Run::Lost(term.reason()));
+                return Ok(Run::Lost(why(term)));
             }
         };
         tokio::select! {
@@ -70,11 +70,10 @@ pub(crate) async fn supervise(
             status = command.wait() => break status,
             signal = signals.next() => pass_on(&group, signal),
             () = group.guard_ended() => {
-                warn!("the guard is dead; the command does not go on without it");
                 group.terminate();
                 end_unguarded(term, plan, asked, &mut command).await;
                 group.kill(&mut command).await;
-                return Ok(Run::Lost(term.reason()));
+                return Ok(Run::Lost("the guard is dead, without which the command does not go on".to_owned()));
             }
             _ = term.ended() => {}
             () = sleep_until(at.min(now() + sample)) => {}
@@ -86,10 +85,17 @@ pub(crate) async fn supervise(
     let left = look(term, deadline, &group).saturating_since(now());
     group.clean_up(LEFTOVERS.min(left)).await;
     Ok(if ended {
-        Run::Lost(term.reason())
+        Run::Lost(why(term))
     } else {
         Run::Ended(status)
     })
+}
+
+fn why(term: &Term) -> String {
+    term.reason().map_or_else(
+        || "no renewal was acknowledged in time before the deadline".to_owned(),
+        |reason| reason.to_string(),
+    )
 }
 
 /// The deadline, once there is time to run something before it. `None` if the term is over.

@@ -35,7 +35,7 @@ const QUIET: &str = "exec sleep 1000";
 
 /// A test's cluster, election and journal.
 struct Stage {
-    _cluster: EtcdCluster,
+    cluster: EtcdCluster,
     url: String,
     journal: Journal,
 }
@@ -46,7 +46,7 @@ impl Stage {
         let url = cluster.url("cli");
         let journal = Journal::new(test)?;
         Ok(Self {
-            _cluster: cluster,
+            cluster,
             url,
             journal,
         })
@@ -251,7 +251,7 @@ async fn when_the_store_is_lost_the_command_is_dead_by_the_deadline() -> Result<
     let (_, _, pid) = stage.started(1, SOON)?;
     let child = stage.child(1)?;
     let begin = Instant::now();
-    stage._cluster.pause(0).await?;
+    stage.cluster.pause(0).await?;
     dead(pid, TTL)?;
     dead(child, TTL)?;
     assert!(
@@ -260,7 +260,7 @@ async fn when_the_store_is_lost_the_command_is_dead_by_the_deadline() -> Result<
         begin.elapsed()
     );
     assert_eq!(first.exit_code(SOON)?, 75);
-    stage._cluster.unpause(0).await
+    stage.cluster.unpause(0).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

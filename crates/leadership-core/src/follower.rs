@@ -45,13 +45,22 @@ pub enum Change {
 
 /// Follows one election: who leads now, what changes, who is in line.
 ///
-/// It survives store errors. Dropping it ends everything it has at the store.
+/// It survives store errors. Dropping it and its streams ends everything it has at the store.
 pub struct Follower {
     election: ElectionName,
     store: DynStore,
     view: watch::Receiver<View>,
     request_timeout: Duration,
-    task: tokio::task::JoinHandle<()>,
+    task: Arc<Task>,
+}
+
+/// Ends the following when the follower and all its streams are dropped.
+struct Task(tokio::task::JoinHandle<()>);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Follower {
@@ -70,6 +79,7 @@ impl Follower {
             spread: 0,
         };
         let task = runtime.spawn(follow(store.clone(), election.clone(), backoff, sender));
+        let task = Arc::new(Task(task));
         Ok(Self {
             election,
             store,
@@ -100,15 +110,15 @@ impl Follower {
         let mut receiver = self.view.clone();
         receiver.mark_changed();
         Box::pin(stream::unfold(
-            (receiver, View::default()),
-            |(mut receiver, mut told)| async move {
+            (receiver, View::default(), self.task.clone()),
+            |(mut receiver, mut told, task)| async move {
                 loop {
                     receiver.changed().await.ok()?;
                     let view = receiver.borrow_and_update().clone();
                     let change = difference(&told, &view);
                     told = view;
                     if let Some(change) = change {
-                        return Some((change, (receiver, told)));
+                        return Some((change, (receiver, told, task)));
                     }
                 }
             },
@@ -140,12 +150,6 @@ impl Follower {
             Ok(contenders) => Ok(contenders?),
             Err(_) => Err(StoreError::timeout(self.store.limits().store, "contenders", limit).into()),
         }
-    }
-}
-
-impl Drop for Follower {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }
 

@@ -468,6 +468,16 @@ async fn followers_are_told_of_nobody_and_of_a_store_that_cannot_be_heard() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stream_of_changes_goes_on_without_its_follower() {
+    let world = World::new();
+    let (elections, _) = world.process();
+    let mut changes = elections.follow("e").unwrap().changes();
+    assert!(matches!(soon(changes.next()).await, Some(Change::NoLeader)));
+    let _a = elections.stand("e", "a").unwrap();
+    assert!(matches!(soon(changes.next()).await, Some(Change::Leader(leader)) if leader.name() == "a"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn many_elections_share_one_session_and_its_renewals() {
     let world = World::new();
     let (elections, way) = world.process();

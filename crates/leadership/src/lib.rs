@@ -51,3 +51,8 @@ mod connect;
 
 pub use connect::connect;
 pub use leadership_core::*;
+
+/// The programs of the README, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+pub struct Readme;

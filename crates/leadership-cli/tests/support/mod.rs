@@ -158,11 +158,11 @@ impl Drop for Journal {
 /// The number of entries in an election, as `leadership status` sees it.
 pub(crate) fn line_length(url: &str, election: &str) -> Result<usize> {
     let output = output(&["status", "--store", url, "--election", election, "--json"])?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr);
     ensure!(
         output.status.code().is_some_and(|code| code <= 1),
-        "status failed: {}",
-        String::from_utf8_lossy(&output.stderr)
+        "status failed: {errors}"
     );
-    Ok(text.matches("\"session\"").count() - usize::from(!text.contains("\"leader\":null")))
+    let status: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    Ok(status["line"].as_array().context("a line")?.len())
 }
