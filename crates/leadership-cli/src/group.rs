@@ -51,7 +51,10 @@ impl Group {
         };
         let mut guard = Command::new(own_program().map_err(|error| failed(&error))?)
             .args(guard::Args::list(plan, members::own_group()))
-            .arg0("leadership")
+            .arg0(guard::NAME)
+            // It has no use for the one, and could fail at the other.
+            .env_remove("LEADERSHIP_STORE")
+            .env_remove("RUST_LOG")
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -124,6 +127,11 @@ impl Group {
     pub(crate) fn terminate(&self) {
         self.tell(Message::Asked);
         members::terminate(self.id);
+    }
+
+    /// Whether the guard has ended already.
+    pub(crate) fn is_unguarded(&mut self) -> bool {
+        !matches!(self.guard.try_wait(), Ok(None))
     }
 
     /// Whether the guard has asked the command to end, or has killed it.

@@ -7,6 +7,7 @@
 //! It knows the term's deadline by the clock that all processes of a machine share. When its stdin ends, the
 //! supervisor is dead.
 
+use std::ffi::CString;
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -22,6 +23,9 @@ use crate::members::{LOOK_AGAIN, is_gone, killed, terminate};
 use crate::message::Message;
 use crate::plan::{Plan, Step, now, sleep_until};
 
+/// The guard's name in a list of processes: another than the command's, so that who kills all processes of that
+/// name leaves the guards to do their work.
+pub(crate) const NAME: &str = "election-guard";
 /// What the guard says when it is ready, and before it asks the command to end.
 pub(crate) const READY: &str = "ready\n";
 const ASKED: &str = "asked\n";
@@ -60,6 +64,8 @@ pub(crate) fn guard(args: &Args) -> Result<u8, Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::system("guard", &error))?;
+    // It is only a name.
+    let _ = CString::new(NAME).map(|name| rustix::thread::set_name(&name));
     runtime.block_on(async {
         ignore_signals().map_err(|error| Failure::system("guard: signals", &error))?;
         let mut guard = Guard {
@@ -168,7 +174,7 @@ impl Guard {
     /// The supervisor is dead; the command does not go on without it, whatever the deadline.
     async fn orphaned(&mut self) -> u8 {
         say(&format!("the supervisor is dead: ending group {}", self.group));
-        self.clean_up(self.plan.grace).await
+        GONE
     }
 
     /// The command is over, or must be: ends what there is in the group within `limit`. To see whether it is

@@ -85,7 +85,10 @@ fn main() -> ExitCode {
             .with_ansi(std::io::stderr().is_terminal())
             .init(),
         Err(error) => {
-            let problem = format!("--log {:?}: {error}; use a level such as info", cli.log);
+            let problem = format!(
+                "--log (or RUST_LOG) {:?}: {error}; use a level such as info",
+                cli.log
+            );
             return Failure::new(USAGE, problem).report();
         }
     }
@@ -116,9 +119,9 @@ fn on_runtime(work: impl Future<Output = Result<u8, Failure>>) -> Result<u8, Fai
 
 /// Tells what is wrong with the command line. Its text repeats what was given, such as a store's URL.
 fn refuse(error: &clap::Error) -> ExitCode {
-    let text = text::without_passwords(&error.render().to_string());
+    let text = error.render().to_string();
     if error.use_stderr() {
-        let _ = std::io::stderr().write_all(text.as_bytes());
+        let _ = std::io::stderr().write_all(text::without_passwords(&text).as_bytes());
         ExitCode::from(USAGE)
     } else {
         let _ = std::io::stdout().write_all(text.as_bytes());

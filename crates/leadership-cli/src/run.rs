@@ -23,6 +23,7 @@ use crate::supervise::{Run, supervise};
 /// KILL before it; then we stand again, and start the command again when elected. A guard process does the same
 /// if this one is killed or stopped. A command that leaves its process group (a daemon, setsid) is out of reach.
 #[derive(clap::Args)]
+#[command(after_help = "Exit codes: see `leadership --help`.")]
 pub(crate) struct Args {
     #[command(flatten)]
     store: StoreArgs,

@@ -41,6 +41,8 @@ pub(crate) async fn supervise(
     group.tell(Message::Until(deadline));
     let mut command = match group.spawn(program, term) {
         Ok(command) => command,
+        // The guard kills an empty group, and itself, at the deadline, too.
+        Err(_) if group.is_unguarded() => return Ok(Run::Late),
         Err(failure) => {
             group.dismiss().await;
             return Err(failure);

@@ -19,11 +19,26 @@ pub(crate) fn token(token: Option<Token>) -> String {
     token.map_or_else(String::new, |token| format!("  token {token}"))
 }
 
-/// Cuts user and password out of whatever looks like a URL. A net below those who build the text: they should
-/// not put one in.
+/// Cuts user and password out of whatever looks like a URL, and out of what this process was given. A net below
+/// those who build the text: they should not put one in.
 pub(crate) fn without_passwords(text: &str) -> String {
+    let given = std::env::args_os().chain(std::env::var_os("LEADERSHIP_STORE"));
+    let given: Vec<String> = given.map(|arg| arg.to_string_lossy().into_owned()).collect();
+    without_those_of(&given, text)
+}
+
+fn without_those_of(given: &[String], text: &str) -> String {
+    let mut text = text.to_owned();
+    for url in given {
+        let rest = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest);
+        if let Some((secret, _)) = rest.rsplit_once('@')
+            && !secret.is_empty()
+        {
+            text = text.replace(secret, "…");
+        }
+    }
     let mut result = String::with_capacity(text.len());
-    let mut rest = text;
+    let mut rest = text.as_str();
     while let Some(start) = rest.find("://") {
         let (before, after) = rest.split_at(start + "://".len());
         result.push_str(before);
@@ -54,9 +69,19 @@ mod tests {
 
     #[test]
     fn user_and_password_are_cut_out() {
+        let cut = |text| {
+            without_those_of(
+                &["me:a b@host".into(), "--store=x://c d@h".into(), "@".into()],
+                text,
+            )
+        };
         assert_eq!(
-            without_passwords("found 'etcd://me:p@ss@host' and etcd://host/a b@c x://y:z@"),
+            cut("found 'etcd://me:p@ss@host' and etcd://host/a b@c x://y:z@"),
             "found 'etcd://…@host' and etcd://host/a b@c x://…@"
+        );
+        assert_eq!(
+            cut("found 'me:a b@host', 'x://c d@h'"),
+            "found '…@host', 'x://…@h'"
         );
     }
 }

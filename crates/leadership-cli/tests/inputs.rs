@@ -48,7 +48,13 @@ fn stores_that_are_none() -> Result<()> {
         status("etcd://root:secret@", 64, &["endpoint"])?;
         status("etcd://root:secret@h:99999", 64, &["99999"])?;
     }
-    refused(&["status", "--election", "jobs", NOWHERE], 64, &["127.0.0.1:1"])?;
+    for stray in [
+        NOWHERE,
+        "etcd://root:se secret@127.0.0.1:1",
+        "root:se secret@127.0.0.1:1",
+    ] {
+        refused(&["status", "--election", "jobs", stray], 64, &["127.0.0.1:1"])?;
+    }
     refused(&["status", "--election", "jobs"], 64, &["--store"])
 }
 

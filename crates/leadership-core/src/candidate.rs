@@ -1,25 +1,20 @@
-//! The handle of a candidate, and the post through which it and its task speak.
-//!
-//! State is a latest-value cell and orders are wishes that replace each other, so nothing a consumer does or
-//! leaves undone delays the task.
+//! The handle of a candidate, and what it says of itself.
 
 use std::future::{Future, poll_fn};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::Poll;
 
 use futures_core::Stream;
 use futures_util::stream;
-use tokio::sync::{Notify, broadcast, watch};
+use tokio::sync::broadcast;
 
 use crate::election::EndReason;
 use crate::elections::Error;
 use crate::error::{InvalidInput, StoreError};
 use crate::name::ElectionName;
+use crate::post::Post;
 use crate::store::{Ahead, Limits, Token};
 use crate::term::Term;
-
-/// Events kept for a consumer that is slow; older ones are dropped and counted.
-const EVENTS_KEPT: usize = 256;
 
 /// What a candidate is doing.
 #[derive(Clone, Debug)]
@@ -98,17 +93,17 @@ impl Candidate {
 
     /// The election it stands in.
     pub fn election(&self) -> &ElectionName {
-        &self.inner.post.election
+        self.inner.post.election()
     }
 
     /// Whether it leads now: computed from the clock at this call.
     pub fn is_leader(&self) -> bool {
-        matches!(&*self.inner.post.state.borrow(), State::Leading(term) if term.is_valid())
+        matches!(&*self.inner.post.state().borrow(), State::Leading(term) if term.is_valid())
     }
 
     /// The term it leads now, if it does.
     pub fn term(&self) -> Option<Term> {
-        match &*self.inner.post.state.borrow() {
+        match &*self.inner.post.state().borrow() {
             State::Leading(term) if term.is_valid() => Some(term.clone()),
             _ => None,
         }
@@ -116,12 +111,12 @@ impl Candidate {
 
     /// What it is doing.
     pub fn state(&self) -> State {
-        self.inner.post.state.borrow().clone()
+        self.inner.post.state().borrow().clone()
     }
 
     /// The state now and after each change. States that were passed through while nobody looked are skipped.
     pub fn states(&self) -> impl Stream<Item = State> + Send + Unpin + 'static {
-        let mut receiver = self.inner.post.state.subscribe();
+        let mut receiver = self.inner.post.state().subscribe();
         receiver.mark_changed();
         Box::pin(stream::unfold(Some(receiver), |receiver| async move {
             let mut receiver = receiver?;
@@ -134,7 +129,7 @@ impl Candidate {
 
     /// What happens from now on. Whoever reads it slowly gets [`Event::Missed`] and delays nobody.
     pub fn events(&self) -> impl Stream<Item = Event> + Send + Unpin + 'static {
-        let receiver = self.inner.post.events.subscribe();
+        let receiver = self.inner.post.events();
         Box::pin(stream::unfold(Some(receiver), |receiver| async move {
             let mut receiver = receiver?;
             match receiver.recv().await {
@@ -155,7 +150,7 @@ impl Candidate {
     /// # Errors
     /// [`Error::Stopped`] when the candidate was stopped, or its campaign ended by an error that cannot pass.
     pub async fn elected(&self) -> Result<Term, Error> {
-        let mut state = self.inner.post.state.subscribe();
+        let mut state = self.inner.post.state().subscribe();
         loop {
             match &*state.borrow_and_update() {
                 State::Leading(term) if term.is_valid() => return Ok(term.clone()),
@@ -230,7 +225,7 @@ impl Candidate {
     pub async fn resign(&self) -> Result<(), Error> {
         let term = self.term().ok_or(Error::NotLeading)?;
         let token = term.token();
-        let mut state = self.inner.post.state.subscribe();
+        let mut state = self.inner.post.state().subscribe();
         self.inner.post.order(|orders| orders.resign = Some(token));
         let over = |state: &State| match state {
             State::Leading(term) => term.token() != token,
@@ -247,7 +242,7 @@ impl Candidate {
     /// Work of [`lead`](Self::lead) that goes on gets its time to end first. Stopping twice is harmless.
     /// Cancel safe: dropped, it goes on in the background.
     pub async fn stop(&self) {
-        let mut state = self.inner.post.state.subscribe();
+        let mut state = self.inner.post.state().subscribe();
         self.inner.post.order(|orders| orders.stop = true);
         // An error means that the task is gone with its runtime; nothing is left to wait for.
         let _ = state.wait_for(|state| matches!(state, State::Stopped(_))).await;
@@ -263,9 +258,9 @@ impl Candidate {
     pub async fn proclaim(&self, value: impl Into<Vec<u8>>) -> Result<(), Error> {
         let value = value.into();
         let post = &self.inner.post;
-        self.inner.limits.check_entry(&post.election, &value)?;
-        let mut state = post.state.subscribe();
-        let mut published = post.published.subscribe();
+        self.inner.limits.check_entry(post.election(), &value)?;
+        let mut state = post.state().subscribe();
+        let mut published = post.published();
         let version = post.wish(value);
         let stopped = state.wait_for(|state| matches!(state, State::Stopped(_)));
         tokio::select! {
@@ -290,139 +285,4 @@ pub(crate) fn check_value(
         ));
     }
     limits.check_entry(election, value)
-}
-
-/// Where a candidate's handles leave orders and its task leaves news.
-#[derive(Debug)]
-pub(crate) struct Post {
-    election: ElectionName,
-    state: watch::Sender<State>,
-    events: broadcast::Sender<Event>,
-    orders: Mutex<Orders>,
-    wake: Notify,
-    value: Mutex<(u64, Arc<[u8]>)>,
-    published: watch::Sender<u64>,
-}
-
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Orders {
-    pub(crate) stop: bool,
-    pub(crate) resign: Option<Token>,
-    /// How many calls of `lead` run their work.
-    pub(crate) working: usize,
-    /// Stand again, for a new candidate that reads this post.
-    pub(crate) successor: Option<Arc<Post>>,
-}
-
-impl Post {
-    pub(crate) fn new(election: ElectionName, value: Vec<u8>) -> Arc<Self> {
-        Arc::new(Self {
-            election,
-            state: watch::Sender::new(State::Joining),
-            events: broadcast::Sender::new(EVENTS_KEPT),
-            orders: Mutex::default(),
-            wake: Notify::new(),
-            value: Mutex::new((1, value.into())),
-            published: watch::Sender::new(0),
-        })
-    }
-
-    fn orders(&self) -> MutexGuard<'_, Orders> {
-        self.orders.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn order(&self, change: impl FnOnce(&mut Orders)) {
-        change(&mut self.orders());
-        self.wake.notify_one();
-    }
-
-    /// The present wishes; the resignation is taken out, the rest goes on holding.
-    pub(crate) fn take_orders(&self) -> Orders {
-        let mut orders = self.orders();
-        let taken = orders.clone();
-        orders.resign = None;
-        taken
-    }
-
-    pub(crate) async fn woken(&self) {
-        self.wake.notified().await;
-    }
-
-    fn work(self: &Arc<Self>) -> Working {
-        self.order(|orders| orders.working += 1);
-        Working(self.clone())
-    }
-
-    pub(crate) fn value(&self) -> (u64, Arc<[u8]>) {
-        self.value.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Wishes for another value; returns the version that has it.
-    fn wish(&self, value: Vec<u8>) -> u64 {
-        let version = {
-            let mut wished = self.value.lock().unwrap_or_else(PoisonError::into_inner);
-            *wished = (wished.0 + 1, value.into());
-            wished.0
-        };
-        self.wake.notify_one();
-        version
-    }
-
-    /// The store has this version of the value.
-    pub(crate) fn publish(&self, version: u64) {
-        self.published.send_if_modified(|published| {
-            let newer = version > *published;
-            *published = version.max(*published);
-            newer
-        });
-    }
-
-    /// Publishes the state. Stopped is final, though the task may go on to look for ghosts.
-    pub(crate) fn set(&self, state: State) {
-        self.state.send_if_modified(|present| {
-            let open = !matches!(present, State::Stopped(_));
-            if open {
-                *present = state;
-            }
-            open
-        });
-    }
-
-    pub(crate) fn is_leaving(&self) -> bool {
-        matches!(&*self.state.borrow(), State::Leaving)
-    }
-
-    pub(crate) fn is_stopped(&self) -> bool {
-        matches!(&*self.state.borrow(), State::Stopped(_))
-    }
-
-    pub(crate) fn tell(&self, event: Event) {
-        // Nobody listening is no error.
-        let _ = self.events.send(event);
-    }
-
-    /// Reports the end; `false` if that was done before.
-    pub(crate) fn stop(&self, error: Option<StoreError>) -> bool {
-        let first = self.state.send_if_modified(|state| {
-            let first = !matches!(state, State::Stopped(_));
-            if first {
-                *state = State::Stopped(error);
-            }
-            first
-        });
-        if first {
-            self.tell(Event::Stopped);
-        }
-        first
-    }
-}
-
-/// Work of a leader that an ending term waits for.
-struct Working(Arc<Post>);
-
-impl Drop for Working {
-    fn drop(&mut self) {
-        self.0
-            .order(|orders| orders.working = orders.working.saturating_sub(1));
-    }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tracing::Instrument;
 
-use crate::candidate::{Candidate, Post, check_value};
+use crate::candidate::{Candidate, check_value};
 use crate::config::Config;
 use crate::driver;
 use crate::driver::session::SessionHandle;
@@ -16,6 +16,7 @@ use crate::election::EndReason;
 use crate::error::{InvalidInput, StoreError};
 use crate::follower::Follower;
 use crate::name::ElectionName;
+use crate::post::Post;
 use crate::session::Timing;
 use crate::store::{DynStore, Limits};
 

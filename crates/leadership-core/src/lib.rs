@@ -45,6 +45,7 @@ mod error;
 mod follower;
 mod memory;
 mod name;
+mod post;
 pub mod session;
 mod store;
 mod term;

@@ -1,5 +1,5 @@
 //! Candidates and followers on virtual time, over a memory store whose way can be blocked.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod faulty;
 

@@ -3,58 +3,51 @@
 
 use std::sync::Arc;
 
-use futures_core::stream::BoxStream;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
+use super::place::{Watch, next_standing, pending};
 use super::session::{SessionHandle, SessionStatus};
 use super::{failure, in_time, sleep_until};
-use crate::candidate::{Event, Post, State};
+use crate::candidate::{Event, State};
 use crate::election::{ElectionAction, ElectionEvent, ElectionMachine, ElectionReply, EndReason};
 use crate::elections::Registry;
 use crate::error::StoreError;
 use crate::name::ElectionName;
+use crate::post::Post;
 use crate::session::{Failure, Ticket, Timing};
-use crate::store::{Ahead, DynStore, Place, SessionId, Standing};
+use crate::store::{Ahead, DynStore, SessionId};
 use crate::term::Term;
 use crate::time::{Clock, Timestamp};
 use crate::validity::SessionCell;
 
-type StandingStream = BoxStream<'static, Result<Standing, StoreError>>;
-
 pub(crate) struct Driver {
-    machine: ElectionMachine,
-    name: &'static str,
-    election: ElectionName,
-    store: DynStore,
-    clock: Arc<dyn Clock>,
-    timing: Timing,
-    session: Arc<SessionHandle>,
-    status: watch::Receiver<SessionStatus>,
-    registry: Registry,
-    post: Arc<Post>,
-    term: Option<Term>,
-    requests: FuturesUnordered<BoxFuture<'static, (Ticket, Result<ElectionReply, StoreError>)>>,
-    watch: Option<Watch>,
-    failures: u32,
+    pub(super) machine: ElectionMachine,
+    pub(super) name: &'static str,
+    pub(super) election: ElectionName,
+    pub(super) store: DynStore,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) timing: Timing,
+    pub(super) session: Arc<SessionHandle>,
+    pub(super) status: watch::Receiver<SessionStatus>,
+    pub(super) registry: Registry,
+    pub(super) post: Arc<Post>,
+    pub(super) term: Option<Term>,
+    pub(super) requests: FuturesUnordered<BoxFuture<'static, (Ticket, Result<ElectionReply, StoreError>)>>,
+    pub(super) watch: Option<Watch>,
+    pub(super) failures: u32,
     /// The session as last learnt: the one the machine decides by.
-    cell: Option<Arc<SessionCell>>,
+    pub(super) cell: Option<Arc<SessionCell>>,
     /// Number of the last error of the session that was reported.
-    reported: u64,
-    failed: Option<StoreError>,
+    pub(super) reported: u64,
+    pub(super) failed: Option<StoreError>,
     /// The version of the value that our entry has at least.
-    entered_with: u64,
-    proclaiming: Option<BoxFuture<'static, (u64, Result<(), StoreError>)>>,
-    proclaim_at: Timestamp,
-}
-
-/// The stream that follows a place, or the time at which it is opened again.
-struct Watch {
-    place: Place,
-    stream: Result<StandingStream, Timestamp>,
+    pub(super) entered_with: u64,
+    pub(super) proclaiming: Option<BoxFuture<'static, (u64, Result<(), StoreError>)>>,
+    pub(super) proclaim_at: Timestamp,
 }
 
 impl Driver {
@@ -133,7 +126,7 @@ impl Driver {
     }
 
     /// Takes over the latest news of the session before anything is decided.
-    fn learn_session(&mut self) {
+    pub(super) fn learn_session(&mut self) {
         let now = self.clock.now();
         let status = self.status.borrow_and_update().clone();
         self.cell = status.current.clone();
@@ -325,90 +318,6 @@ impl Driver {
         };
         self.requests.push(request.boxed());
     }
-
-    /// Opens, keeps or drops the stream of our place, as the machine wishes.
-    fn follow_place(&mut self) {
-        let Some((place, standing)) = self.machine.watching() else {
-            self.watch = None;
-            self.proclaiming = None;
-            return;
-        };
-        let now = self.clock.now();
-        match &mut self.watch {
-            Some(watch) if watch.place == *place => {
-                if matches!(watch.stream, Err(at) if now >= at) {
-                    watch.stream = Ok(self.store.standing(place, None));
-                }
-            }
-            _ => {
-                self.failures = 0;
-                let stream = Ok(self.store.standing(place, Some(standing)));
-                self.watch = Some(Watch {
-                    place: place.clone(),
-                    stream,
-                });
-            }
-        }
-    }
-
-    /// Sees to it that our entry has the value that is wished for.
-    fn proclaim(&mut self) {
-        let Some((place, _)) = self.machine.watching() else {
-            return;
-        };
-        self.post.publish(self.entered_with);
-        let (version, value) = self.post.value();
-        if version <= self.entered_with || self.proclaiming.is_some() || self.clock.now() < self.proclaim_at {
-            return;
-        }
-        let (store, name, limit) = (self.store.clone(), self.name, self.timing.request_timeout);
-        let place = place.clone();
-        let request = async move {
-            (
-                version,
-                in_time(limit, name, "proclaim", store.proclaim(&place, &value)).await,
-            )
-        };
-        self.proclaiming = Some(request.boxed());
-    }
-
-    fn handle_proclaimed(&mut self, version: u64, result: Result<(), StoreError>) {
-        self.proclaiming = None;
-        match result {
-            Ok(()) => self.entered_with = version,
-            Err(error) => {
-                warn!(election = %self.election, %error, "proclaiming failed");
-                // Our place may be gone: its stream will tell. Else we try again.
-                self.proclaim_at = self.clock.now() + self.timing.backoff.greatest;
-                self.post.tell(Event::Error(error));
-            }
-        }
-    }
-
-    fn handle_item(&mut self, item: Option<Result<Standing, StoreError>>) {
-        let now = self.clock.now();
-        self.learn_session();
-        let Some(watch) = &mut self.watch else { return };
-        match item {
-            Some(Ok(standing)) => {
-                self.failures = 0;
-                let place = watch.place.clone();
-                self.machine.handle_standing(self.clock.now(), &place, standing);
-            }
-            Some(Err(error)) => {
-                self.failures += 1;
-                watch.stream = Err(now + self.timing.backoff.delay(self.failures));
-                debug!(election = %self.election, %error, "lost sight of the place; looking again");
-                self.post.tell(Event::Error(error));
-            }
-            // Either the pause before opening it again is over, or the stream ended without an error.
-            None if watch.stream.is_ok() => {
-                self.failures += 1;
-                watch.stream = Err(now + self.timing.backoff.delay(self.failures));
-            }
-            None => {}
-        }
-    }
 }
 
 impl Drop for Driver {
@@ -419,26 +328,5 @@ impl Drop for Driver {
         }
         self.post.stop(None);
         self.registry.finish(&self.election, &self.post);
-    }
-}
-
-/// The future's output, or never if there is none.
-async fn pending<T>(future: &mut Option<BoxFuture<'static, T>>) -> T {
-    match future {
-        Some(future) => future.await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn next_standing(watch: &mut Option<Watch>, clock: &dyn Clock) -> Option<Result<Standing, StoreError>> {
-    match watch {
-        Some(Watch {
-            stream: Ok(stream), ..
-        }) => stream.next().await,
-        Some(Watch { stream: Err(at), .. }) => {
-            sleep_until(clock, Some(*at), None).await;
-            None
-        }
-        None => std::future::pending().await,
     }
 }

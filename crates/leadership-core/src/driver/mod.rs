@@ -6,6 +6,7 @@
 //! await.
 
 pub(crate) mod election;
+mod place;
 pub(crate) mod session;
 
 use std::future::Future;

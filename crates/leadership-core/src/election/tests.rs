@@ -1,8 +1,11 @@
 //! Tables: a sequence of inputs, and exactly what comes out.
 
+use std::time::Duration;
+
 use super::*;
 use crate::backoff::Backoff;
 use crate::name::ElectionName;
+use crate::store::Ahead;
 
 fn at(secs: u64) -> Timestamp {
     Timestamp::new(Duration::from_secs(secs))

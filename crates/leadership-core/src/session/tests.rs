@@ -1,6 +1,9 @@
 //! Tables: a sequence of inputs, and exactly what comes out.
 
+use std::time::Duration;
+
 use super::*;
+use crate::backoff::Backoff;
 
 fn at(secs: u64) -> Timestamp {
     Timestamp::new(Duration::from_secs(secs))

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use etcd_client::{Client, GetOptions, SortOrder, SortTarget};
-use futures_util::future::BoxFuture;
+use futures_util::future::LocalBoxFuture;
 use futures_util::{Stream, StreamExt};
 use leadership_core::{
     BootClock, Candidate, Clock, Config, Elections, Event, KvStore, State, Term, Timestamp,
@@ -29,7 +29,7 @@ const LOOK: Duration = Duration::from_millis(10);
 const THREADS: usize = 4;
 
 /// A named case, with what all cases share.
-pub(crate) type Case<W> = (&'static str, fn(Arc<W>) -> BoxFuture<'static, ()>);
+pub(crate) type Case<W> = (&'static str, fn(Arc<W>) -> LocalBoxFuture<'static, ()>);
 
 /// Names cases after their functions.
 macro_rules! cases {
@@ -49,13 +49,8 @@ pub(crate) fn main<W: Default + Send + Sync + 'static>(cases: Vec<Case<W>>) {
     let trials = cases.into_iter().map(|(name, case)| {
         let (world, runtime) = (world.clone(), runtime.handle().clone());
         Trial::test(name, move || {
-            // A task of its own: a panic in it is a failure with its text.
-            let running = runtime.spawn(timeout(LIMIT, case(world)));
-            match runtime.block_on(running) {
-                Ok(Ok(())) => Ok(()),
-                Ok(Err(_)) => Err(Failed::from(format!("not done within {LIMIT:?}"))),
-                Err(panic) => Err(Failed::from(panic.to_string())),
-            }
+            let done = runtime.block_on(async { timeout(LIMIT, case(world)).await });
+            done.map_err(|_| Failed::from(format!("not done within {LIMIT:?}")))
         })
     });
     let conclusion = libtest_mimic::run(&arguments, trials.collect());

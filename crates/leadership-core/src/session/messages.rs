@@ -1,0 +1,120 @@
+//! What the session machine is told and what it says, and the durations that it works with.
+
+use std::time::Duration;
+
+use crate::backoff::Backoff;
+use crate::election::EndReason;
+use crate::store::{Limits, Session, SessionId};
+use crate::time::Timestamp;
+
+/// Names a request, so that a late reply is never taken for the reply to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ticket(pub u64);
+
+/// How a request failed, as far as the machines care.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Failure {
+    /// It changed nothing; trying again may help.
+    NotApplied,
+    /// It may have taken effect, or may yet.
+    Unknown,
+    /// Trying again cannot help.
+    Permanent,
+}
+
+/// The durations that the machines work with. Made and checked by [`Config`](crate::Config).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Timing {
+    /// The TTL to ask for.
+    pub ttl: Duration,
+    /// Time between renewals.
+    pub renew_every: Duration,
+    /// How long a request may take.
+    pub request_timeout: Duration,
+    /// How much earlier than the store we stop believing.
+    pub margin: Duration,
+    /// How long work may go on after it was asked to end.
+    pub drain: Duration,
+    /// Delays between tries of a request that failed.
+    pub backoff: Backoff,
+    /// [`Limits::certain_percent`] of the store.
+    pub certain_percent: u32,
+    /// [`Limits::overdue`] of the store.
+    pub overdue: Duration,
+}
+
+impl Timing {
+    /// Until when a session is certain to live, if a renewal sent at `sent` was acknowledged with `granted`.
+    pub fn deadline(&self, sent: Timestamp, granted: Duration) -> Timestamp {
+        sent + granted * self.certain_percent / 100 - self.margin
+    }
+
+    /// Time between renewals of a session granted for `granted`, which may be shorter than what was asked.
+    pub(super) fn renew_every(&self, granted: Duration) -> Duration {
+        self.renew_every.min(granted / 3)
+    }
+
+    /// Takes over what the store says of itself.
+    #[must_use]
+    pub fn with_limits(mut self, limits: &Limits) -> Self {
+        self.certain_percent = limits.certain_percent;
+        self.overdue = limits.overdue;
+        self
+    }
+}
+
+/// What the driver is to ask of the store.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum SessionAction {
+    /// Open a session.
+    Open,
+    /// Renew this session.
+    Renew(Session),
+    /// Close this session.
+    Close(Session),
+}
+
+/// The store's answer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum SessionReply {
+    /// To `Open`.
+    Opened(Session),
+    /// To `Renew`: the TTL granted anew.
+    Renewed(Duration),
+    /// To `Close`.
+    Closed,
+    /// The session does not live any more.
+    Gone,
+    /// The request failed.
+    Failed(Failure),
+}
+
+/// What happened to the session.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum SessionEvent {
+    /// A session is open and certain to live until `deadline`.
+    Opened {
+        /// The session.
+        session: Session,
+        /// Until when it is certain to live.
+        deadline: Timestamp,
+    },
+    /// It is certain to live longer.
+    Extended {
+        /// The new, later deadline.
+        deadline: Timestamp,
+    },
+    /// It must not be relied on any more. It may still live at the store until `Ended`.
+    Lost {
+        /// Which session.
+        id: SessionId,
+        /// Why.
+        reason: EndReason,
+    },
+    /// A lost or closed session, and so every entry of it, is certainly gone from the store.
+    Ended(SessionId),
+    /// Opening or renewing cannot work; the machine is idle until `open` is called again.
+    Failed,
+    /// After `close`: no session of ours is left at the store.
+    Closed,
+}
