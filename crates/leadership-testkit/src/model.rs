@@ -8,15 +8,19 @@
 //! `Rules` also carries deliberate faults. The test that runs the model runs those too and demands that they
 //! are found: a checker that finds nothing anywhere proves nothing.
 
-use std::collections::BTreeMap;
+mod wiring;
+mod world;
+
 use std::time::Duration;
 
-use leadership_core::election::{ElectionAction, ElectionEvent, ElectionMachine, ElectionReply};
-use leadership_core::session::{
-    Failure, SessionAction, SessionEvent, SessionMachine, SessionReply, Ticket, Timing,
-};
-use leadership_core::{Ahead, Backoff, ElectionName, Place, Session, SessionId, Standing, Timestamp, Token};
+use leadership_core::election::{ElectionMachine, ElectionReply};
+use leadership_core::session::{Failure, SessionMachine, SessionReply, Timing};
+use leadership_core::{Backoff, SessionId, Timestamp};
 use stateright::{Model, Property};
+
+pub use world::World;
+
+use world::{Body, Lane, Message, Node, Store};
 
 /// One unit of the model's time.
 const TICK: Duration = Duration::from_secs(1);
@@ -107,60 +111,6 @@ impl Rules {
     }
 }
 
-/// Everything there is at one instant.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct World {
-    now: u32,
-    nodes: Vec<Node>,
-    store: Store,
-    wire: Vec<Message>,
-    highest: u64,
-    out_of_order: bool,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Node {
-    session: SessionMachine,
-    election: ElectionMachine,
-    resignations: u8,
-    stopped: bool,
-    terms: u8,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-struct Store {
-    revision: u64,
-    opened: u64,
-    /// When each session may be expired.
-    sessions: BTreeMap<SessionId, u32>,
-    /// The line: fence and session of each entry.
-    line: BTreeMap<u64, SessionId>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-enum Lane {
-    Session(Ticket),
-    Election(Ticket),
-    /// Given up by its sender; nobody waits for the reply.
-    Orphan,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Message {
-    node: usize,
-    lane: Lane,
-    body: Body,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Body {
-    AskSession(SessionAction),
-    AskElection(ElectionAction),
-    TellSession(SessionReply),
-    TellElection(ElectionReply),
-    Standing(Place, Standing),
-}
-
 /// What can happen next.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
@@ -184,222 +134,6 @@ pub enum Step {
     Resign(usize),
     /// Somebody stops a candidate.
     Stop(usize),
-}
-
-impl Rules {
-    fn at(&self, ticks: u32) -> Timestamp {
-        // Not at zero, so that "before the start" exists.
-        Timestamp::new(TICK * (ticks + 1))
-    }
-
-    /// Whether a node believes itself leader at this instant.
-    fn believes(&self, world: &World, node: &Node) -> bool {
-        let late = if self.fault == Some(Fault::LateDeadline) {
-            TICK
-        } else {
-            Duration::ZERO
-        };
-        node.election
-            .deadline()
-            .is_some_and(|deadline| self.at(world.now) < deadline + late)
-    }
-
-    /// Passes on what the machines put out, as the drivers do.
-    fn pump(&self, world: &mut World, index: usize) {
-        let now = self.at(world.now);
-        loop {
-            let node = &mut world.nodes[index];
-            if let Some(event) = node.session.poll_event() {
-                match event {
-                    SessionEvent::Opened { session, deadline } => {
-                        node.election.handle_session(now, &session, deadline);
-                    }
-                    SessionEvent::Extended { deadline } => {
-                        let session = node.session.current().map(|(session, _)| session.clone());
-                        if let Some(session) = session {
-                            node.election.handle_session(now, &session, deadline);
-                        }
-                    }
-                    SessionEvent::Lost { id, reason } => node.election.handle_session_lost(now, &id, reason),
-                    SessionEvent::Ended(id) => node.election.handle_session_ended(now, &id),
-                    SessionEvent::Failed | SessionEvent::Closed => {}
-                }
-            } else if let Some(event) = node.election.poll_event() {
-                match event {
-                    ElectionEvent::Elected(token) => {
-                        node.terms = (node.terms + 1).min(2);
-                        world.out_of_order |= token.0 <= world.highest;
-                        world.highest = world.highest.max(token.0);
-                    }
-                    ElectionEvent::SessionGone(id) => node.session.handle_gone(now, &id),
-                    _ => {}
-                }
-            } else if world.wire.len() < self.wire {
-                if let Some((ticket, action)) = node.session.poll_action() {
-                    let body = Body::AskSession(action);
-                    world.wire.push(Message {
-                        node: index,
-                        lane: Lane::Session(ticket),
-                        body,
-                    });
-                } else if let Some((ticket, action)) = node.election.poll_action() {
-                    let body = Body::AskElection(action);
-                    world.wire.push(Message {
-                        node: index,
-                        lane: Lane::Election(ticket),
-                        body,
-                    });
-                } else {
-                    return;
-                }
-            } else {
-                return;
-            }
-        }
-    }
-
-    fn deliver(&self, world: &mut World, message: Message) {
-        let now = self.at(world.now);
-        let node = &mut world.nodes[message.node];
-        match (message.lane, message.body) {
-            (Lane::Session(ticket), Body::TellSession(mut reply)) => {
-                if self.fault == Some(Fault::CountedFromReceipt)
-                    && let SessionReply::Renewed(granted) = &mut reply
-                {
-                    // As much more as the renewal was under way at most.
-                    *granted += TICK;
-                }
-                node.session.handle_reply(now, ticket, reply);
-            }
-            (Lane::Election(ticket), Body::TellElection(reply)) => {
-                node.election.handle_reply(now, ticket, reply);
-            }
-            (_, Body::Standing(place, standing)) => node.election.handle_standing(now, &place, standing),
-            _ => {}
-        }
-        self.pump(world, message.node);
-    }
-
-    fn apply(&self, world: &mut World, index: usize) {
-        let message = world.wire[index].clone();
-        let ttl = TICK * self.ttl;
-        let store = &mut world.store;
-        let reply = match message.body {
-            Body::AskSession(action) => Body::TellSession(match action {
-                SessionAction::Open => {
-                    store.opened += 1;
-                    let id = SessionId::new(store.opened.to_string());
-                    store.sessions.insert(id.clone(), world.now + self.ttl);
-                    SessionReply::Opened(Session { id, ttl })
-                }
-                SessionAction::Renew(session) => match store.sessions.get_mut(&session.id) {
-                    Some(expires) => {
-                        *expires = world.now + self.ttl;
-                        SessionReply::Renewed(ttl)
-                    }
-                    None => SessionReply::Gone,
-                },
-                SessionAction::Close(session) => {
-                    store.end(&session.id);
-                    SessionReply::Closed
-                }
-            }),
-            Body::AskElection(action) => Body::TellElection(match action {
-                ElectionAction::Enter(session) => store.enter(&session.id),
-                ElectionAction::Find(session) => ElectionReply::Found(store.find(&session.id)),
-                ElectionAction::Leave(place) => {
-                    if self.fault == Some(Fault::UnfencedLeave) {
-                        store.line.retain(|_, session| *session != place.session);
-                    } else {
-                        store.line.remove(&place.fence);
-                    }
-                    ElectionReply::Left
-                }
-            }),
-            _ => return,
-        };
-        if message.lane == Lane::Orphan {
-            world.wire.remove(index);
-            self.pump_all(world);
-        } else {
-            world.wire[index].body = reply;
-        }
-    }
-
-    /// Worlds that differ in the numbers of their tickets only are the same.
-    fn renumber(&self, world: &mut World) {
-        const LAST: u64 = 100;
-        for (index, node) in world.nodes.iter_mut().enumerate() {
-            let (session, election) = (node.session.renumber(LAST), node.election.renumber(LAST));
-            for message in world.wire.iter_mut().filter(|message| message.node == index) {
-                match &mut message.lane {
-                    Lane::Session(ticket) => ticket.0 -= session,
-                    Lane::Election(ticket) => ticket.0 -= election,
-                    Lane::Orphan => {}
-                }
-            }
-        }
-    }
-
-    /// Room on the wire: whoever waits for it goes on.
-    fn pump_all(&self, world: &mut World) {
-        for index in 0..world.nodes.len() {
-            self.pump(world, index);
-        }
-    }
-}
-
-impl Store {
-    fn next(&mut self) -> u64 {
-        self.revision += 1;
-        self.revision
-    }
-
-    fn end(&mut self, id: &SessionId) {
-        self.sessions.remove(id);
-        self.line.retain(|_, session| session != id);
-    }
-
-    fn find(&self, id: &SessionId) -> Option<Place> {
-        let (fence, _) = self.line.iter().find(|(_, session)| *session == id)?;
-        let election = ElectionName::new("e").ok()?;
-        Some(Place {
-            election,
-            session: id.clone(),
-            key: "".into(),
-            fence: *fence,
-        })
-    }
-
-    fn enter(&mut self, id: &SessionId) -> ElectionReply {
-        if !self.sessions.contains_key(id) {
-            return ElectionReply::SessionGone;
-        }
-        if self.find(id).is_none() {
-            let fence = self.next();
-            self.line.insert(fence, id.clone());
-        }
-        match self.find(id) {
-            Some(place) => {
-                let standing = self.standing(&place);
-                ElectionReply::Entered(place, standing)
-            }
-            None => ElectionReply::SessionGone,
-        }
-    }
-
-    fn standing(&self, place: &Place) -> Standing {
-        if !self.line.contains_key(&place.fence) {
-            Standing::Gone
-        } else if self.line.range(..place.fence).next().is_some() {
-            Standing::Behind(Ahead {
-                key: "".into(),
-                foreign: false,
-            })
-        } else {
-            Standing::First(Token(place.fence))
-        }
-    }
 }
 
 impl Model for Rules {

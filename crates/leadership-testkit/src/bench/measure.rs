@@ -26,8 +26,18 @@ pub async fn run(subject: &dyn Subject, connect: Connect) -> anyhow::Result<()> 
     handover(subject).await?;
     for peer in subject.peers().await? {
         let floor = floor(subject).await?;
-        row(&format!("{}: standing unopposed", peer.name), median(peer.standing), Some(floor), "peer");
-        row(&format!("{}: handover", peer.name), median(peer.handover), Some(floor), "peer");
+        row(
+            &format!("{}: standing unopposed", peer.name),
+            median(peer.standing),
+            Some(floor),
+            "peer",
+        );
+        row(
+            &format!("{}: handover", peer.name),
+            median(peer.handover),
+            Some(floor),
+            "peer",
+        );
     }
     for waiting in [2, 200] {
         requests(subject, connect, waiting).await?;
@@ -44,7 +54,10 @@ fn median(mut times: Vec<Duration>) -> Duration {
 
 fn row(what: &str, measured: Duration, floor: Option<Duration>, goal: &str) {
     let ratio = floor.map_or_else(String::new, |floor| {
-        format!("{:.2}", measured.as_secs_f64() / floor.as_secs_f64().max(f64::MIN_POSITIVE))
+        format!(
+            "{:.2}",
+            measured.as_secs_f64() / floor.as_secs_f64().max(f64::MIN_POSITIVE)
+        )
     });
     let floor = floor.map_or_else(String::new, |floor| format!("{floor:.2?}"));
     println!("| {what} | {measured:.2?} | {floor} | {ratio} | {goal} |");
@@ -81,7 +94,12 @@ async fn standing(subject: &dyn Subject, connect: Connect) -> anyhow::Result<()>
         candidate.stop().await;
     }
     elections.close().await;
-    row("standing unopposed, session open", median(times), Some(median(writes)), "≤ 1.25");
+    row(
+        "standing unopposed, session open",
+        median(times),
+        Some(median(writes)),
+        "≤ 1.25",
+    );
     Ok(())
 }
 
@@ -107,7 +125,12 @@ async fn handover(subject: &dyn Subject) -> anyhow::Result<()> {
         }
         std::mem::swap(&mut leader, &mut other);
     }
-    row("resign to elected, two processes", median(times), Some(median(writes)), "≤ 1.3");
+    row(
+        "resign to elected, two processes",
+        median(times),
+        Some(median(writes)),
+        "≤ 1.3",
+    );
     leader.end().await?;
     other.end().await
 }
@@ -151,7 +174,10 @@ async fn join(
     let process = Elections::new(store, Config::with_ttl(Duration::from_secs(60)))?;
     let candidate = process.stand(election, format!("n{number}"))?;
     let mut states = candidate.states();
-    while !matches!(states.next().await.context("gone")?, State::Waiting(_) | State::Leading(_)) {}
+    while !matches!(
+        states.next().await.context("gone")?,
+        State::Waiting(_) | State::Leading(_)
+    ) {}
     Ok((process, candidate))
 }
 
@@ -188,7 +214,9 @@ async fn hung_path(subject: &dyn Subject) -> anyhow::Result<()> {
         other.end().await?;
     }
     let least = leads.iter().copied().fold(f64::INFINITY, f64::min);
-    println!("| path hung, ttl {SHORT:?}: stops believing before its successor, least of 5 | {least:.2} s | | | > 0 |");
+    println!(
+        "| path hung, ttl {SHORT:?}: stops believing before its successor, least of 5 | {least:.2} s | | | > 0 |"
+    );
     Ok(())
 }
 
@@ -217,6 +245,9 @@ async fn many_elections(subject: &dyn Subject) -> anyhow::Result<()> {
     tokio::time::sleep(TTL * 2 / 3 + Duration::from_secs(1)).await;
     let streams = subject.renewal_streams().await? - before;
     println!("| 1,000 elections of one process: streams of renewals | {streams} | | | 1 |");
-    println!("| 1,000 elections of one process: memory of the process | {} MiB | | | < 64 MiB |", memory[0] / 1024);
+    println!(
+        "| 1,000 elections of one process: memory of the process | {} MiB | | | < 64 MiB |",
+        memory[0] / 1024
+    );
     worker.end().await
 }

@@ -70,5 +70,7 @@ where
         return worker::work(order, connect).await;
     }
     let subject = start().await?;
-    run(&*subject, connect).await
+    // On a worker of the runtime, as an application's own tasks are: `main` has a thread apart, and each answer
+    // would cost a hop more.
+    tokio::spawn(async move { run(&*subject, connect).await }).await?
 }

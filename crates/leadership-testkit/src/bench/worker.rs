@@ -22,9 +22,16 @@ pub(super) struct Order {
 
 impl Order {
     pub(super) fn from_environment() -> anyhow::Result<Option<Self>> {
-        let Ok(order) = std::env::var(ORDER) else { return Ok(None) };
+        let Ok(order) = std::env::var(ORDER) else {
+            return Ok(None);
+        };
         let mut words = order.split_whitespace();
-        let mut word = || words.next().map(str::to_owned).context("a worker's order is too short");
+        let mut word = || {
+            words
+                .next()
+                .map(str::to_owned)
+                .context("a worker's order is too short")
+        };
         Ok(Some(Self {
             url: word()?,
             election: word()?,
@@ -96,7 +103,9 @@ impl ReadLineEnd for tokio::io::Stdin {
 fn resident() -> anyhow::Result<i64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|line| line.split_whitespace().next()).context("no VmRSS")?;
+    let kib = line
+        .and_then(|line| line.split_whitespace().next())
+        .context("no VmRSS")?;
     Ok(kib.parse()?)
 }
 
@@ -123,9 +132,15 @@ impl Worker {
     /// The numbers after `word` in the next line, which must begin with it.
     pub(super) async fn expect(&mut self, word: &str) -> anyhow::Result<Vec<u128>> {
         let line = tokio::time::timeout(Duration::from_secs(60), self.lines.next_line()).await;
-        let line = line.with_context(|| format!("waiting for {word:?}"))??.context("the worker has ended")?;
-        let Some(rest) = line.strip_prefix(word) else { bail!("{line:?} instead of {word:?}") };
-        rest.split_whitespace().map(|number| Ok(number.parse()?)).collect()
+        let line = line
+            .with_context(|| format!("waiting for {word:?}"))??
+            .context("the worker has ended")?;
+        let Some(rest) = line.strip_prefix(word) else {
+            bail!("{line:?} instead of {word:?}")
+        };
+        rest.split_whitespace()
+            .map(|number| Ok(number.parse()?))
+            .collect()
     }
 
     pub(super) async fn resign(&mut self) -> anyhow::Result<()> {
