@@ -45,6 +45,9 @@ pub enum Error {
     /// The store refused or failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// These elections were closed. Nothing was changed.
+    #[error("these elections were closed; make new ones to stand again")]
+    Closed,
     /// There is no tokio runtime to run the tasks on.
     #[error("no tokio runtime: call this from within one, such as under #[tokio::main]")]
     NoRuntime,
@@ -102,7 +105,7 @@ impl Elections {
     ///
     /// # Errors
     /// [`Error::Invalid`] for a name or id that is empty or too long for the store, and
-    /// [`Error::AlreadyStanding`] if this session has a candidate in that election.
+    /// [`Error::AlreadyStanding`] if this session has a candidate in that election; [`Error::Closed`].
     pub fn stand<N>(&self, election: N, id: impl Into<Vec<u8>>) -> Result<Candidate, Error>
     where
         N: TryInto<ElectionName>,
@@ -153,7 +156,7 @@ impl Elections {
     ///
     /// Cancel safe: dropped, it goes on in the background.
     pub async fn close(&self) {
-        let posts: Vec<Arc<Post>> = self.inner.registry.lock().values().cloned().collect();
+        let posts: Vec<Arc<Post>> = self.inner.registry.close();
         let candidates: Vec<Candidate> = posts
             .into_iter()
             .map(|post| Candidate::new(post, self.inner.limits.clone()))
@@ -184,18 +187,35 @@ impl fmt::Debug for Elections {
 /// on one session would share an entry.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Registry {
-    posts: Arc<Mutex<HashMap<ElectionName, Arc<Post>>>>,
+    entries: Arc<Mutex<Entries>>,
+}
+
+#[derive(Debug, Default)]
+struct Entries {
+    posts: HashMap<ElectionName, Arc<Post>>,
+    closed: bool,
 }
 
 impl Registry {
-    fn lock(&self) -> MutexGuard<'_, HashMap<ElectionName, Arc<Post>>> {
-        self.posts.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes no more candidates, and returns those there are.
+    fn close(&self) -> Vec<Arc<Post>> {
+        let mut entries = self.lock();
+        entries.closed = true;
+        entries.posts.values().cloned().collect()
     }
 
     /// Takes an election for a new candidate. `true` if it needs a task of its own; `false` if the task of a
     /// stopped candidate is still there, to look for ghosts, and was told to stand again.
     fn take_place(&self, election: &ElectionName, post: &Arc<Post>) -> Result<bool, Error> {
-        match self.lock().entry(election.clone()) {
+        let mut entries = self.lock();
+        if entries.closed {
+            return Err(Error::Closed);
+        }
+        match entries.posts.entry(election.clone()) {
             Entry::Vacant(vacant) => {
                 vacant.insert(post.clone());
                 Ok(true)
@@ -211,7 +231,7 @@ impl Registry {
 
     /// Gives an election up, unless another candidate has taken it over meanwhile.
     pub(crate) fn finish(&self, election: &ElectionName, post: &Arc<Post>) -> bool {
-        let mut posts = self.lock();
+        let posts = &mut self.lock().posts;
         let own = posts.get(election).is_some_and(|taken| Arc::ptr_eq(taken, post));
         if own {
             posts.remove(election);

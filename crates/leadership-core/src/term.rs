@@ -101,9 +101,9 @@ impl Term {
             if let Stage::Over(reason) = *stage.borrow_and_update() {
                 return reason;
             }
-            let deadline = self.inner.session.deadline();
             if !self.is_valid() {
-                let reason = EndReason::passed(self.inner.session.now(), deadline, self.inner.margin);
+                let (now, deadline) = (self.inner.session.now(), self.inner.session.last_deadline());
+                let reason = EndReason::passed(now, Some(deadline), self.inner.margin);
                 // The driver may know better, and has said so if it has run.
                 return self.reason().unwrap_or(reason);
             }

@@ -11,8 +11,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::store::{Session, SessionId};
 use crate::time::{Clock, Timestamp};
 
-/// The value of a closed cell; no clock is at zero for longer than its first nanosecond.
-const CLOSED: u64 = 0;
+/// The bit of a closed cell, beside the deadline it had; no clock runs for the 292 years that would set it.
+const CLOSED: u64 = 1 << 63;
+
+fn is_closed(deadline: u64) -> bool {
+    deadline & CLOSED != 0
+}
 
 /// One session's deadline, shared by every term that depends on it.
 #[derive(Debug)]
@@ -43,16 +47,18 @@ impl SessionCell {
     pub(crate) fn is_valid(&self) -> bool {
         let mut deadline = self.deadline.load(Ordering::Acquire);
         loop {
-            if deadline == CLOSED {
+            if is_closed(deadline) {
                 return false;
             }
             if self.clock.now().as_nanos() < deadline {
                 return true;
             }
-            match self
-                .deadline
-                .compare_exchange(deadline, CLOSED, Ordering::AcqRel, Ordering::Acquire)
-            {
+            match self.deadline.compare_exchange(
+                deadline,
+                deadline | CLOSED,
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            ) {
                 Ok(_) => return false,
                 Err(extended) => deadline = extended,
             }
@@ -62,9 +68,15 @@ impl SessionCell {
     /// The deadline; `None` once it was read as passed, or the session was lost.
     pub(crate) fn deadline(&self) -> Option<Timestamp> {
         match self.deadline.load(Ordering::Acquire) {
-            CLOSED => None,
+            closed if is_closed(closed) => None,
             nanos => Some(Timestamp::from_nanos(nanos)),
         }
+    }
+
+    /// The deadline, or the one that the session had when it was closed: how long ago it passed tells a pause
+    /// from a renewal that was late.
+    pub(crate) fn last_deadline(&self) -> Timestamp {
+        Timestamp::from_nanos(self.deadline.load(Ordering::Acquire) & !CLOSED)
     }
 
     /// Moves the deadline on. `false` if somebody has read it as passed before.
@@ -72,14 +84,14 @@ impl SessionCell {
     pub(crate) fn extend(&self, deadline: Timestamp) -> bool {
         self.deadline
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |old| {
-                (old != CLOSED).then(|| old.max(deadline.as_nanos()))
+                (!is_closed(old)).then(|| old.max(deadline.as_nanos()))
             })
             .is_ok()
     }
 
     /// Ends the session's validity for good.
     pub(crate) fn close(&self) {
-        self.deadline.store(CLOSED, Ordering::Release);
+        self.deadline.fetch_or(CLOSED, Ordering::AcqRel);
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -125,5 +137,7 @@ mod tests {
         assert!(!cell.extend(at(100)));
         *clock.0.lock().expect("not poisoned") = Duration::from_secs(2);
         assert!(!cell.is_valid(), "and stays over");
+        assert_eq!(cell.deadline(), None);
+        assert_eq!(cell.last_deadline(), at(6), "how long ago it passed stays known");
     }
 }

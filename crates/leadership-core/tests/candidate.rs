@@ -184,6 +184,10 @@ async fn stop_returns_when_the_entry_is_gone_and_close_when_the_session_is() {
     soon(elections.close()).await;
     assert!(matches!(b.state(), State::Stopped(None)));
     assert_eq!(world.store.memory.sessions(), 0);
+    assert!(
+        matches!(elections.stand("e", "c"), Err(Error::Closed)),
+        "rather than stand for ever in vain"
+    );
 }
 
 #[tokio::test(start_paused = true)]
