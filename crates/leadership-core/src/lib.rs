@@ -42,6 +42,8 @@ mod driver;
 pub mod election;
 mod elections;
 mod error;
+#[cfg(test)]
+mod fixtures;
 mod follower;
 mod memory;
 mod name;

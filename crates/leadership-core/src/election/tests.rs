@@ -1,43 +1,9 @@
 //! Tables: a sequence of inputs, and exactly what comes out.
 
-use std::time::Duration;
-
 use super::*;
-use crate::backoff::Backoff;
+use crate::fixtures::{at, secs, session, timing};
 use crate::name::ElectionName;
 use crate::store::Ahead;
-
-fn at(secs: u64) -> Timestamp {
-    Timestamp::new(Duration::from_secs(secs))
-}
-
-fn secs(secs: u64) -> Duration {
-    Duration::from_secs(secs)
-}
-
-fn timing() -> Timing {
-    Timing {
-        ttl: secs(10),
-        renew_every: secs(3),
-        request_timeout: secs(2),
-        margin: secs(1),
-        drain: secs(5),
-        backoff: Backoff {
-            least: secs(1),
-            greatest: secs(4),
-            spread: 0,
-        },
-        certain_percent: 100,
-        overdue: secs(2),
-    }
-}
-
-fn session(id: &str) -> Session {
-    Session {
-        id: SessionId::new(id),
-        ttl: secs(10),
-    }
-}
 
 fn place(session: &str, fence: u64) -> Place {
     Place {
