@@ -1,7 +1,7 @@
 //! Tables: a sequence of inputs, and exactly what comes out.
 
 use super::*;
-use crate::fixtures::{at, secs, session, timing};
+use crate::fixtures::{at, session, timing};
 use crate::name::ElectionName;
 use crate::store::Ahead;
 
