@@ -51,14 +51,14 @@ pub struct Rules {
     pub resignations: u8,
     /// Whether candidates may be stopped.
     pub stops: bool,
-    /// Whether requests and replies may be given up, lost and applied late.
-    pub losses: bool,
+    /// How many requests and replies may be given up. What was given up may still be applied, or be lost.
+    pub losses: u8,
     /// A fault to be found.
     pub fault: Option<Fault>,
 }
 
 impl Rules {
-    /// Sessions: renewals are delayed and lost, sessions expire, leaders are paused.
+    /// Sessions: requests are given up and applied late, sessions expire, leaders are paused.
     pub fn sessions() -> Self {
         Self {
             nodes: 2,
@@ -67,8 +67,18 @@ impl Rules {
             wire: 2,
             resignations: 0,
             stops: false,
-            losses: true,
+            losses: u8::MAX,
             fault: None,
+        }
+    }
+
+    /// Renewals: a TTL so short that sessions are renewed, run out and are replaced within the bounds, with any
+    /// delay, but nothing given up.
+    pub fn renewals() -> Self {
+        Self {
+            ttl: 2,
+            losses: 0,
+            ..Self::sessions()
         }
     }
 
@@ -163,6 +173,7 @@ impl Model for Rules {
             nodes,
             store,
             wire: Vec::new(),
+            losses: 0,
             highest: 0,
             out_of_order: false,
         };
@@ -215,19 +226,14 @@ impl Model for Rules {
                     steps.push(Step::Apply(index));
                     match message.lane {
                         Lane::Orphan => steps.push(Step::Lose(index)),
-                        _ if self.losses => steps.push(Step::GiveUp(index)),
+                        _ if world.losses < self.losses => steps.push(Step::GiveUp(index)),
                         _ => {}
                     }
                 }
-                Body::Standing(..) => {
-                    steps.push(Step::Deliver(index));
-                    if self.losses {
-                        steps.push(Step::Lose(index));
-                    }
-                }
+                Body::Standing(..) => steps.push(Step::Deliver(index)),
                 Body::TellSession(_) | Body::TellElection(_) => {
                     steps.push(Step::Deliver(index));
-                    if self.losses {
+                    if world.losses < self.losses {
                         steps.push(Step::GiveUp(index));
                     }
                 }
@@ -261,6 +267,8 @@ impl Model for Rules {
                 self.pump_all(&mut world);
             }
             Step::GiveUp(index) => {
+                // Without a bound on losses they need not be told apart.
+                world.losses += u8::from(self.losses < u8::MAX);
                 let mut message = world.wire[index].clone();
                 let (lane, node) = (message.lane.clone(), message.node);
                 match message.body {

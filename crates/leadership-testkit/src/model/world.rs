@@ -13,6 +13,7 @@ pub struct World {
     pub(super) nodes: Vec<Node>,
     pub(super) store: Store,
     pub(super) wire: Vec<Message>,
+    pub(super) losses: u8,
     pub(super) highest: u64,
     pub(super) out_of_order: bool,
 }
