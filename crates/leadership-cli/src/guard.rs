@@ -174,7 +174,7 @@ impl Guard {
     /// The supervisor is dead; the command does not go on without it, whatever the deadline.
     async fn orphaned(&mut self) -> u8 {
         say(&format!("the supervisor is dead: ending group {}", self.group));
-        GONE
+        self.clean_up(self.plan.grace).await
     }
 
     /// The command is over, or must be: ends what there is in the group within `limit`. To see whether it is

@@ -13,11 +13,12 @@ const TRY_AGAIN: Duration = Duration::from_millis(250);
 
 const YEAR: Duration = Duration::from_secs(366 * 24 * 3600);
 
+const STORE: &str = "The store: etcd://[user:password@]host:port[,host:port...][/prefix]. The command line of a \
+    process can be seen by all users of a machine; the variable cannot";
+
 #[derive(clap::Args)]
 pub(crate) struct StoreArgs {
-    /// The store: etcd://[user:password@]host:port[,host:port...][/prefix]. The command line of a process can be
-    /// seen by all users of a machine; the variable cannot
-    #[arg(long, env = "LEADERSHIP_STORE", hide_env_values = true, value_name = "URL")]
+    #[arg(long, env = "LEADERSHIP_STORE", hide_env_values = true, value_name = "URL", help = STORE)]
     store: String,
 
     /// The election's name, such as service/scheduler

@@ -189,6 +189,19 @@ async fn when_leadership_is_stopped_the_guard_kills_its_command_by_the_deadline(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_the_guard_has_ended_has_not_ended_by_itself() -> Result<()> {
+    let stage = Stage::set("guard-acted").await?;
+    let mut first = stage.run("first", QUIET)?;
+    let (_, _, pid) = stage.started(1, SOON)?;
+    first.signal(Signal::STOP)?;
+    dead(pid, TTL)?;
+    first.signal(Signal::CONT)?;
+    stage.started(2, FAILOVER)?;
+    assert!(first.is_running()?);
+    stage.assert_no_overlap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn signals_are_passed_on_and_the_commands_code_is_ours() -> Result<()> {
     let stage = Stage::set("signals").await?;
     let script = r#"

@@ -151,6 +151,16 @@ impl Journal {
 
 impl Drop for Journal {
     fn drop(&mut self) {
+        // A test that fails may leave commands behind that nobody else ends.
+        for line in self.lines().unwrap_or_default() {
+            let id = line.rsplit(' ').next().and_then(|id| id.parse().ok());
+            let environment = id.map(|id: i32| std::fs::read_to_string(format!("/proc/{id}/environ")));
+            if environment.is_some_and(|vars| vars.is_ok_and(|vars| vars.contains(self.path()))) {
+                let _ = id
+                    .and_then(Pid::from_raw)
+                    .map(|id| kill_process(id, Signal::KILL));
+            }
+        }
         let _ = std::fs::remove_file(&self.path);
     }
 }
