@@ -149,7 +149,7 @@ impl Config {
     /// `certain`.
     fn check_fit(&self, what: &str, ttl: Duration, certain: Duration) -> Result<(), InvalidInput> {
         let believed = certain.saturating_sub(self.margin);
-        if self.renew_every + self.request_timeout < believed {
+        if self.renew_every.saturating_add(self.request_timeout) < believed {
             return Ok(());
         }
         Err(InvalidInput::new(
@@ -249,6 +249,19 @@ mod tests {
         fits_only_elsewhere
             .check_with(&limits())
             .expect_err("does not fit two thirds of it");
+    }
+
+    #[test]
+    fn the_longest_durations_are_refused_and_do_not_panic() {
+        let longest = Duration::MAX;
+        Config::default()
+            .renew_every(longest)
+            .check()
+            .expect_err("refused");
+        Config::default().margin(longest).check().expect_err("refused");
+        Config::with_ttl(longest)
+            .check_with(&limits())
+            .expect_err("refused");
     }
 
     #[test]

@@ -26,8 +26,12 @@ impl Etcd {
     /// Adds up a counter over all methods that are not apart.
     async fn sum(&self, counter: &str, counts: impl Fn(&str) -> bool) -> anyhow::Result<f64> {
         let metrics = self.cluster.metrics(0).await?;
-        let lines = metrics.lines().filter(|line| line.starts_with(counter) && counts(line));
-        Ok(lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
+        let lines = metrics
+            .lines()
+            .filter(|line| line.starts_with(counter) && counts(line));
+        Ok(lines
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum())
     }
 }
 
@@ -42,7 +46,9 @@ impl Subject for Etcd {
     }
 
     fn addr(&self) -> SocketAddr {
-        self.cluster.addr(0).unwrap_or_else(|_| ([127, 0, 0, 1], 0).into())
+        self.cluster
+            .addr(0)
+            .unwrap_or_else(|_| ([127, 0, 0, 1], 0).into())
     }
 
     fn url_at(&self, addr: SocketAddr) -> String {
@@ -56,11 +62,17 @@ impl Subject for Etcd {
 
     async fn requests(&self) -> anyhow::Result<f64> {
         // Every message that a client sends counts, those on streams too.
-        self.sum("grpc_server_msg_received_total", |line| !line.contains("LeaseKeepAlive")).await
+        self.sum("grpc_server_msg_received_total", |line| {
+            !line.contains("LeaseKeepAlive")
+        })
+        .await
     }
 
     async fn renewal_streams(&self) -> anyhow::Result<f64> {
-        self.sum("grpc_server_started_total", |line| line.contains("LeaseKeepAlive")).await
+        self.sum("grpc_server_started_total", |line| {
+            line.contains("LeaseKeepAlive")
+        })
+        .await
     }
 
     async fn peers(&self) -> anyhow::Result<Vec<Peer>> {
@@ -71,7 +83,11 @@ impl Subject for Etcd {
             clients.push((client, lease));
         }
         let resign = |key: LeaderKey| Some(ResignOptions::new().with_leader(key));
-        let mut peer = Peer { name: "etcd-client campaign", standing: Vec::new(), handover: Vec::new() };
+        let mut peer = Peer {
+            name: "etcd-client campaign",
+            standing: Vec::new(),
+            handover: Vec::new(),
+        };
         for round in 0..40 {
             let (mut one, mut two) = (clients[0].clone(), clients[1].clone());
             let election = format!("peer-{round}");
@@ -82,14 +98,19 @@ impl Subject for Etcd {
             let waiting = tokio::spawn(async move {
                 let mut led = two.0.campaign(election, "v", two.1).await?;
                 let elected = Instant::now();
-                two.0.resign(led.take_leader().map(|key| ResignOptions::new().with_leader(key))).await?;
+                two.0
+                    .resign(led.take_leader().map(|key| ResignOptions::new().with_leader(key)))
+                    .await?;
                 Ok::<_, etcd_client::Error>(elected)
             });
             bench::pace().await;
-            let key = led.take_leader().ok_or_else(|| anyhow::anyhow!("no leader key"))?;
+            let key = led
+                .take_leader()
+                .ok_or_else(|| anyhow::anyhow!("no leader key"))?;
             let start = Instant::now();
             one.0.resign(resign(key)).await?;
-            peer.handover.push(waiting.await??.saturating_duration_since(start));
+            peer.handover
+                .push(waiting.await??.saturating_duration_since(start));
         }
         for (client, lease) in &mut clients {
             client.lease_revoke(*lease).await?;

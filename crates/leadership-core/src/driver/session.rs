@@ -208,7 +208,11 @@ impl Driver {
                 }
             }
             SessionEvent::Lost { id, reason } => {
-                warn!(session = %id, %reason, "session lost");
+                if reason == EndReason::Stopped {
+                    debug!(session = %id, "closing the session");
+                } else {
+                    warn!(session = %id, %reason, "session lost");
+                }
                 self.status.send_modify(|status| {
                     if let Some(cell) = status.current.take() {
                         cell.close();
