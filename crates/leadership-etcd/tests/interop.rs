@@ -1,5 +1,5 @@
 //! The real `etcdctl elect` in the same elections as ours: each waits for the other, in order of arrival.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[allow(dead_code, reason = "each test binary uses its part")]
 mod support;
@@ -171,10 +171,7 @@ async fn etcdctl_listens_to_us(world: Arc<World>) {
     let ours = elections.stand(&election, "before").unwrap();
     elected(&ours).await;
     let key = line(&client, &election).await.remove(0).key;
-    let mut listener = cluster
-        .spawn_etcdctl(&["elect", "-l", &election])
-        .await
-        .unwrap();
+    let mut listener = cluster.spawn_etcdctl(&["elect", "-l", &election]).await.unwrap();
     assert_eq!(printed(&mut listener).await, key);
     assert_eq!(printed(&mut listener).await, "before");
 

@@ -26,7 +26,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 /// How often a condition is looked at that nothing tells of.
 const LOOK: Duration = Duration::from_millis(10);
 /// Most cases wait for leases to expire, so more of them than there are processors run side by side.
-const THREADS: usize = 4;
+const THREADS: usize = 6;
 
 /// A named case, with what all cases share.
 pub(crate) type Case<W> = (&'static str, fn(Arc<W>) -> LocalBoxFuture<'static, ()>);
