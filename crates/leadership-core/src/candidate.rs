@@ -9,8 +9,7 @@ use futures_util::stream;
 use tokio::sync::broadcast;
 
 use crate::election::EndReason;
-use crate::elections::Error;
-use crate::error::{InvalidInput, StoreError};
+use crate::error::{Error, InvalidInput, StoreError};
 use crate::name::ElectionName;
 use crate::post::Post;
 use crate::store::{Ahead, Limits, Token};

@@ -1,10 +1,9 @@
 //! A process's part in the elections of one store: one session, any number of candidates and followers.
 
-use std::collections::HashMap;
-use std::collections::hash_map::{Entry, RandomState};
+use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::{BuildHasher, Hasher};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use tracing::Instrument;
 
@@ -12,46 +11,13 @@ use crate::candidate::{Candidate, check_value};
 use crate::config::Config;
 use crate::driver;
 use crate::driver::session::SessionHandle;
-use crate::election::EndReason;
-use crate::error::{InvalidInput, StoreError};
+use crate::error::{Error, InvalidInput};
 use crate::follower::Follower;
 use crate::name::ElectionName;
 use crate::post::Post;
+use crate::registry::Registry;
 use crate::session::Timing;
 use crate::store::{DynStore, Limits};
-
-/// What a call on [`Elections`], a [`Candidate`] or a [`Follower`] can fail with.
-#[derive(Clone, Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Error {
-    /// An input that can never work. Nothing was asked of the store.
-    #[error(transparent)]
-    Invalid(#[from] InvalidInput),
-    /// This session has a candidate in that election already. Nothing was changed.
-    #[error(
-        "election {0}: this session has a candidate in it already; stop that one first, \
-         or use Elections of its own for the second"
-    )]
-    AlreadyStanding(ElectionName),
-    /// Only a leader can do that. Nothing was changed.
-    #[error("not the leader")]
-    NotLeading,
-    /// The term ended before the work did.
-    #[error("the term ended: {0}")]
-    Ended(EndReason),
-    /// The candidate has stopped, because of an error that cannot pass if there is one.
-    #[error("the candidate has stopped{}", .0.as_ref().map_or_else(String::new, |error| format!(": {error}")))]
-    Stopped(Option<StoreError>),
-    /// The store refused or failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// These elections were closed. Nothing was changed.
-    #[error("these elections were closed; make new ones to stand again")]
-    Closed,
-    /// There is no tokio runtime to run the tasks on.
-    #[error("no tokio runtime: call this from within one, such as under #[tokio::main]")]
-    NoRuntime,
-}
 
 /// This process's part in the elections of one store.
 ///
@@ -180,63 +146,6 @@ impl fmt::Debug for Elections {
             .field("store", &format_args!("{}", self.inner.store))
             .field("ttl", &self.inner.config.ttl)
             .finish_non_exhaustive()
-    }
-}
-
-/// Which elections this session stands in, each with the post its task reads. One candidate per election: two
-/// on one session would share an entry.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Registry {
-    entries: Arc<Mutex<Entries>>,
-}
-
-#[derive(Debug, Default)]
-struct Entries {
-    posts: HashMap<ElectionName, Arc<Post>>,
-    closed: bool,
-}
-
-impl Registry {
-    fn lock(&self) -> MutexGuard<'_, Entries> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Takes no more candidates, and returns those there are.
-    fn close(&self) -> Vec<Arc<Post>> {
-        let mut entries = self.lock();
-        entries.closed = true;
-        entries.posts.values().cloned().collect()
-    }
-
-    /// Takes an election for a new candidate. `true` if it needs a task of its own; `false` if the task of a
-    /// stopped candidate is still there, to look for ghosts, and was told to stand again.
-    fn take_place(&self, election: &ElectionName, post: &Arc<Post>) -> Result<bool, Error> {
-        let mut entries = self.lock();
-        if entries.closed {
-            return Err(Error::Closed);
-        }
-        match entries.posts.entry(election.clone()) {
-            Entry::Vacant(vacant) => {
-                vacant.insert(post.clone());
-                Ok(true)
-            }
-            Entry::Occupied(mut taken) if taken.get().is_stopped() => {
-                let old = taken.insert(post.clone());
-                old.order(|orders| orders.successor = Some(post.clone()));
-                Ok(false)
-            }
-            Entry::Occupied(_) => Err(Error::AlreadyStanding(election.clone())),
-        }
-    }
-
-    /// Gives an election up, unless another candidate has taken it over meanwhile.
-    pub(crate) fn finish(&self, election: &ElectionName, post: &Arc<Post>) -> bool {
-        let posts = &mut self.lock().posts;
-        let own = posts.get(election).is_some_and(|taken| Arc::ptr_eq(taken, post));
-        if own {
-            posts.remove(election);
-        }
-        own
     }
 }
 

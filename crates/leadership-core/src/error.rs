@@ -7,6 +7,9 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::election::EndReason;
+use crate::name::ElectionName;
+
 /// Whether a failed request changed anything at the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
@@ -207,4 +210,38 @@ impl From<std::convert::Infallible> for InvalidInput {
     fn from(never: std::convert::Infallible) -> Self {
         match never {}
     }
+}
+
+/// What a call on [`Elections`](crate::Elections), a [`Candidate`](crate::Candidate) or a
+/// [`Follower`](crate::Follower) can fail with.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An input that can never work. Nothing was asked of the store.
+    #[error(transparent)]
+    Invalid(#[from] InvalidInput),
+    /// This session has a candidate in that election already. Nothing was changed.
+    #[error(
+        "election {0}: this session has a candidate in it already; stop that one first, \
+         or use Elections of its own for the second"
+    )]
+    AlreadyStanding(ElectionName),
+    /// Only a leader can do that. Nothing was changed.
+    #[error("not the leader")]
+    NotLeading,
+    /// The term ended before the work did.
+    #[error("the term ended: {0}")]
+    Ended(EndReason),
+    /// The candidate has stopped, because of an error that cannot pass if there is one.
+    #[error("the candidate has stopped{}", .0.as_ref().map_or_else(String::new, |error| format!(": {error}")))]
+    Stopped(Option<StoreError>),
+    /// The store refused or failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// These elections were closed. Nothing was changed.
+    #[error("these elections were closed; make new ones to stand again")]
+    Closed,
+    /// There is no tokio runtime to run the tasks on.
+    #[error("no tokio runtime: call this from within one, such as under #[tokio::main]")]
+    NoRuntime,
 }

@@ -11,8 +11,7 @@ use tracing::debug;
 
 use crate::backoff::Backoff;
 use crate::config::Config;
-use crate::elections::Error;
-use crate::error::{InvalidInput, StoreError};
+use crate::error::{Error, InvalidInput, StoreError};
 use crate::name::ElectionName;
 use crate::store::{Contender, DynStore, Leader};
 
