@@ -81,6 +81,7 @@ impl Elections {
         let election = election.try_into().map_err(Into::into)?;
         let id = id.into();
         check_value(&inner.limits, &election, &id)?;
+        let shown = String::from_utf8_lossy(&id).into_owned();
         let post = Post::new(election.clone(), id);
         if inner.registry.take_place(&election, &post)? {
             let timing = Timing {
@@ -99,7 +100,7 @@ impl Elections {
                 inner.registry.clone(),
                 post.clone(),
             );
-            let span = tracing::debug_span!("candidate", %election);
+            let span = tracing::info_span!("candidate", %election, id = %shown);
             inner.runtime.spawn(driver.run().instrument(span));
         }
         Ok(Candidate::new(post, inner.limits.clone()))

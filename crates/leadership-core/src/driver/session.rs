@@ -89,7 +89,7 @@ impl SessionHandle {
             errors: 0,
             unreported: None,
         };
-        let span = tracing::debug_span!("session", store = limits.store);
+        let span = tracing::info_span!("session", store = limits.store);
         runtime.spawn(driver.run().instrument(span));
         Arc::new(Self {
             status: receiver,
