@@ -298,7 +298,8 @@ async fn the_death_of_etcds_leader_leaves_one_of_ours_and_elections_go_on(world:
     cluster.wait_all_healthy().await.unwrap();
     let client = operator(&cluster).await;
     assert!(names(&client, &election).await.is_empty());
-    assert!(leases(&client).await.is_empty());
+    // One that was granted while nobody could be told of it runs out by itself.
+    eventually("no lease is left", async || leases(&client).await.is_empty()).await;
 }
 
 async fn a_restart_of_the_store_within_the_ttl_keeps_leader_and_watches(_: Arc<World>) {

@@ -11,8 +11,12 @@ use rustix::process::{Pid, Signal, kill_process};
 
 /// The command, without the settings of whoever runs the tests.
 pub(crate) fn leadership(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_leadership"));
+    // Whoever runs the tests in the background of a shell has INT and QUIT ignored, and so would we: what is
+    // ignored from the start stays ignored.
+    let mut command = Command::new("env");
     command
+        .arg("--default-signal=HUP,INT,QUIT,TERM,USR1,USR2")
+        .arg(env!("CARGO_BIN_EXE_leadership"))
         .args(args)
         .env_remove("LEADERSHIP_STORE")
         .env_remove("RUST_LOG")
