@@ -128,18 +128,26 @@ impl Candidate {
 
     /// What happens from now on. Whoever reads it slowly gets [`Event::Missed`] and delays nobody.
     pub fn events(&self) -> impl Stream<Item = Event> + Send + Unpin + 'static {
+        // Subscribed before the look at the state, so that the end is seen in one of the two.
         let receiver = self.inner.post.events();
-        Box::pin(stream::unfold(Some(receiver), |receiver| async move {
-            let mut receiver = receiver?;
-            match receiver.recv().await {
-                Ok(Event::Stopped) => Some((Event::Stopped, None)),
-                Ok(event) => Some((event, Some(receiver))),
-                Err(broadcast::error::RecvError::Lagged(missed)) => {
-                    Some((Event::Missed(missed), Some(receiver)))
+        let over = self.inner.post.is_stopped();
+        Box::pin(stream::unfold(
+            (Some(receiver), over),
+            |(receiver, over)| async move {
+                let mut receiver = receiver?;
+                if over {
+                    return Some((Event::Stopped, (None, false)));
                 }
-                Err(broadcast::error::RecvError::Closed) => None,
-            }
-        }))
+                match receiver.recv().await {
+                    Ok(Event::Stopped) => Some((Event::Stopped, (None, false))),
+                    Ok(event) => Some((event, (Some(receiver), false))),
+                    Err(broadcast::error::RecvError::Lagged(missed)) => {
+                        Some((Event::Missed(missed), (Some(receiver), false)))
+                    }
+                    Err(broadcast::error::RecvError::Closed) => None,
+                }
+            },
+        ))
     }
 
     /// Waits until it leads. Completes at once if it does.
@@ -214,7 +222,10 @@ impl Candidate {
         }
     }
 
-    /// Ends the present term and goes to the end of the line. Returns when the entry is gone from the store.
+    /// Ends the present term and goes to the end of the line. Returns when the entry is gone from the store, or
+    /// when its session was lost meanwhile: then the entry goes with the session, at latest after its TTL.
+    ///
+    /// Work of [`lead`](Self::lead) that goes on gets its time to end first; do not await this from within it.
     ///
     /// Fenced: it never ends a later term, however late it takes effect. Cancel safe: dropped, it goes on in
     /// the background.
@@ -235,8 +246,8 @@ impl Candidate {
         state.wait_for(over).await.map(|_| ()).or(Ok(()))
     }
 
-    /// Leaves the election. Returns when the entry is gone from the store, or can only be gone because its
-    /// session has ended: without the store that takes up to twice the TTL.
+    /// Leaves the election. Returns when the entry is gone from the store, or when its session has had the time to
+    /// end: without the store that takes up to twice the TTL.
     ///
     /// Work of [`lead`](Self::lead) that goes on gets its time to end first. Stopping twice is harmless.
     /// Cancel safe: dropped, it goes on in the background.
@@ -247,13 +258,22 @@ impl Candidate {
         let _ = state.wait_for(|state| matches!(state, State::Stopped(_))).await;
     }
 
+    /// Orders it to stop, and returns when it does not lead any more.
+    pub(crate) async fn stop_leading(&self) {
+        let mut state = self.inner.post.state().subscribe();
+        self.inner.post.order(|orders| orders.stop = true);
+        let _ = state.wait_for(|state| !matches!(state, State::Leading(_))).await;
+    }
+
     /// Changes what this candidate proclaims, in the same term. Returns when the store has it; a candidate
     /// that is not in line enters with it.
     ///
-    /// Cancel safe: dropped, the wish stays. Of several, the last one counts.
+    /// Cancel safe: dropped, the wish stays. Of several, the last one counts; only a request that was given up
+    /// and is applied late can bring back the value before.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when the store cannot take the value, [`Error::Stopped`].
+    /// [`Error::Invalid`] when the store cannot take the value, [`Error::Store`] when it refuses for good,
+    /// [`Error::Stopped`].
     pub async fn proclaim(&self, value: impl Into<Vec<u8>>) -> Result<(), Error> {
         let value = value.into();
         let post = &self.inner.post;
@@ -264,7 +284,10 @@ impl Candidate {
         let stopped = state.wait_for(|state| matches!(state, State::Stopped(_)));
         tokio::select! {
             biased;
-            Ok(_) = published.wait_for(|published| *published >= version) => Ok(()),
+            Ok(published) = published.wait_for(|published| published.0 >= version) => match &*published {
+                (settled, Some(error)) if *settled == version => Err(Error::Store(error.clone())),
+                _ => Ok(()),
+            },
             _ = stopped => Err(Error::Stopped(None)),
         }
     }

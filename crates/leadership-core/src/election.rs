@@ -240,7 +240,10 @@ impl ElectionMachine {
                     self.report_stop();
                 }
                 ElectionReply::SessionGone => self.session_gone(now),
-                _ => self.retry(now),
+                reply => {
+                    self.give_up_if_permanent(&reply);
+                    self.retry(now);
+                }
             },
             State::Leaving {
                 place,
@@ -256,8 +259,9 @@ impl ElectionMachine {
                     self.events.push_back(ElectionEvent::Left);
                     self.session_gone(now);
                 }
-                _ => {
+                reply => {
                     let place = place.clone();
+                    self.give_up_if_permanent(&reply);
                     self.failures += 1;
                     let next = now + self.timing.backoff.delay(self.failures);
                     self.state = State::Leaving {
@@ -296,6 +300,12 @@ impl ElectionMachine {
                 self.unsettled = true;
                 self.retry(now);
             }
+        }
+    }
+
+    fn give_up_if_permanent(&mut self, reply: &ElectionReply) {
+        if let (ElectionReply::Failed(Failure::Permanent), Some((session, _))) = (reply, &self.session) {
+            self.events.push_back(ElectionEvent::GivenUp(session.id.clone()));
         }
     }
 

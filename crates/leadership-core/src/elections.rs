@@ -83,7 +83,7 @@ impl Elections {
         check_value(&inner.limits, &election, &id)?;
         let shown = String::from_utf8_lossy(&id).into_owned();
         let post = Post::new(election.clone(), id);
-        if inner.registry.take_place(&election, &post)? {
+        if inner.registry.take_place(&election, &post, &inner.session)? {
             let timing = Timing {
                 backoff: crate::Backoff {
                     spread: random_byte(),
@@ -115,11 +115,17 @@ impl Elections {
         N: TryInto<ElectionName>,
         N::Error: Into<InvalidInput>,
     {
-        Follower::new(self.inner.store.clone(), &self.inner.config, election)
+        Follower::new(
+            &self.inner.runtime,
+            self.inner.store.clone(),
+            &self.inner.config,
+            election,
+        )
     }
 
-    /// Stops all candidates and closes the session. Returns when nothing of this process is left at the store,
-    /// or can be: without the store that takes up to twice the TTL.
+    /// Stops all candidates, once their work has ended, and closes the session. Returns when nothing of this
+    /// process is left at the store, or can be: without the store that takes up to twice the TTL. (A session whose
+    /// opening had an unknown outcome holds no entry, and runs out by itself.)
     ///
     /// Cancel safe: dropped, it goes on in the background.
     pub async fn close(&self) {
@@ -128,11 +134,18 @@ impl Elections {
             .into_iter()
             .map(|post| Candidate::new(post, self.inner.limits.clone()))
             .collect();
-        futures_util::future::join_all(candidates.iter().map(Candidate::stop)).await;
-        self.inner.session.close();
-        let mut status = self.inner.session.status();
-        // An error means that the task is gone with its runtime; nothing is left to wait for.
-        let _ = status.wait_for(|status| status.closed).await;
+        let session = self.inner.session.clone();
+        // A task of its own, so that it goes on when this future is dropped.
+        let closing = self.inner.runtime.spawn(async move {
+            futures_util::future::join_all(candidates.iter().map(Candidate::stop_leading)).await;
+            // Removes what cannot be removed one by one.
+            session.close();
+            futures_util::future::join_all(candidates.iter().map(Candidate::stop)).await;
+            let mut status = session.status();
+            let _ = status.wait_for(|status| status.closed).await;
+        });
+        // An error means that the runtime is gone, and the tasks with it; nothing is left to wait for.
+        let _ = closing.await;
     }
 
     /// The store that the elections are held on.

@@ -63,14 +63,18 @@ impl Drop for Task {
 }
 
 impl Follower {
-    pub(crate) fn new<N>(store: DynStore, config: &Config, election: N) -> Result<Self, Error>
+    pub(crate) fn new<N>(
+        runtime: &tokio::runtime::Handle,
+        store: DynStore,
+        config: &Config,
+        election: N,
+    ) -> Result<Self, Error>
     where
         N: TryInto<ElectionName>,
         N::Error: Into<InvalidInput>,
     {
         let election = election.try_into().map_err(Into::into)?;
         store.limits().check_entry(&election, &[])?;
-        let runtime = tokio::runtime::Handle::try_current().map_err(|_| Error::NoRuntime)?;
         let (sender, view) = watch::channel(View::default());
         let backoff = Backoff {
             least: config.retry_least,

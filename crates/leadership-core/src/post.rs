@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, broadcast, watch};
 
 use crate::candidate::{Event, State};
+use crate::driver::session::SessionHandle;
 use crate::error::StoreError;
 use crate::name::ElectionName;
 use crate::store::Token;
@@ -24,7 +25,8 @@ pub(crate) struct Post {
     orders: Mutex<Orders>,
     wake: Notify,
     value: Mutex<(u64, Arc<[u8]>)>,
-    published: watch::Sender<u64>,
+    /// The last version that the store has answered for, and its refusal if it refused it for good.
+    published: watch::Sender<(u64, Option<StoreError>)>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -34,7 +36,7 @@ pub(crate) struct Orders {
     /// How many calls of `lead` run their work.
     pub(crate) working: usize,
     /// Stand again, for a new candidate that reads this post.
-    pub(crate) successor: Option<Arc<Post>>,
+    pub(crate) successor: Option<(Arc<Post>, Arc<SessionHandle>)>,
 }
 
 impl Post {
@@ -46,7 +48,7 @@ impl Post {
             orders: Mutex::default(),
             wake: Notify::new(),
             value: Mutex::new((1, value.into())),
-            published: watch::Sender::new(0),
+            published: watch::Sender::new((0, None)),
         })
     }
 
@@ -63,7 +65,7 @@ impl Post {
     }
 
     /// Versions of the value that the store has.
-    pub(crate) fn published(&self) -> watch::Receiver<u64> {
+    pub(crate) fn published(&self) -> watch::Receiver<(u64, Option<StoreError>)> {
         self.published.subscribe()
     }
 
@@ -81,6 +83,7 @@ impl Post {
         let mut orders = self.orders();
         let taken = orders.clone();
         orders.resign = None;
+        orders.successor = None;
         taken
     }
 
@@ -110,10 +113,12 @@ impl Post {
     }
 
     /// The store has this version of the value.
-    pub(crate) fn publish(&self, version: u64) {
+    pub(crate) fn publish(&self, version: u64, refusal: Option<StoreError>) {
         self.published.send_if_modified(|published| {
-            let newer = version > *published;
-            *published = version.max(*published);
+            let newer = version > published.0;
+            if newer {
+                *published = (version, refusal);
+            }
             newer
         });
     }

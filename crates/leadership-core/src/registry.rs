@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::driver::session::SessionHandle;
 use crate::error::Error;
 use crate::name::ElectionName;
 use crate::post::Post;
@@ -34,7 +35,12 @@ impl Registry {
 
     /// Takes an election for a new candidate. `true` if it needs a task of its own; `false` if the task of a
     /// stopped candidate is still there, to look for ghosts, and was told to stand again.
-    pub(crate) fn take_place(&self, election: &ElectionName, post: &Arc<Post>) -> Result<bool, Error> {
+    pub(crate) fn take_place(
+        &self,
+        election: &ElectionName,
+        post: &Arc<Post>,
+        session: &Arc<SessionHandle>,
+    ) -> Result<bool, Error> {
         let mut entries = self.lock();
         if entries.closed {
             return Err(Error::Closed);
@@ -46,7 +52,7 @@ impl Registry {
             }
             Entry::Occupied(mut taken) if taken.get().is_stopped() => {
                 let old = taken.insert(post.clone());
-                old.order(|orders| orders.successor = Some(post.clone()));
+                old.order(|orders| orders.successor = Some((post.clone(), session.clone())));
                 Ok(false)
             }
             Entry::Occupied(_) => Err(Error::AlreadyStanding(election.clone())),

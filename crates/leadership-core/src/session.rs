@@ -122,6 +122,15 @@ impl SessionMachine {
         self.advance(now);
     }
 
+    /// An election cannot get its entry out of the line: the session's end is the only way left.
+    pub fn handle_given_up(&mut self, now: Timestamp, id: &SessionId) {
+        self.expire(now);
+        if matches!(&self.state, State::Open(open) if open.session.id == *id) {
+            self.lose(now, EndReason::SessionLost, true);
+        }
+        self.advance(now);
+    }
+
     /// The time that `poll_timeout` gave has come. Harmless at any other time.
     pub fn handle_timeout(&mut self, now: Timestamp) {
         self.expire(now);
@@ -177,6 +186,7 @@ impl SessionMachine {
                     });
                 } else {
                     // The answer came too late to be of use, or the store granted too little to renew in.
+                    self.events.push_back(SessionEvent::TooShort(session.clone()));
                     self.retire(now, session);
                     self.pause(now);
                 }
@@ -201,7 +211,10 @@ impl SessionMachine {
                 self.failures = 0;
                 open.renew_at = sent + self.timing.renew_every(granted);
                 let deadline = self.timing.deadline(sent, granted);
-                if deadline > open.deadline {
+                if deadline < open.deadline {
+                    // The store shortened the session: what we told of its deadline holds no more.
+                    self.lose(now, EndReason::SessionLost, true);
+                } else if deadline > open.deadline {
                     open.deadline = deadline;
                     self.events.push_back(SessionEvent::Extended { deadline });
                 }

@@ -178,7 +178,7 @@ pub struct Limits {
 impl Limits {
     /// How long after the send time of an acknowledged renewal the store is certain to keep the session.
     pub fn certain(&self, granted: Duration) -> Duration {
-        granted * self.certain_percent / 100
+        granted.saturating_mul(self.certain_percent) / 100
     }
 
     /// Checks an election's name and a value against the store's limits.

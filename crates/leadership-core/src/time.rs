@@ -34,7 +34,13 @@ impl Timestamp {
 
     /// Nanoseconds since the clock's start, for storing in an atomic: 64 bits last 584 years.
     pub(crate) const fn as_nanos(self) -> u64 {
-        self.0.as_nanos() as u64
+        let nanos = self.0.as_nanos();
+        // The highest bit is left to whoever stores it.
+        if nanos > (u64::MAX >> 1) as u128 {
+            u64::MAX >> 1
+        } else {
+            nanos as u64
+        }
     }
 
     pub(crate) const fn from_nanos(nanos: u64) -> Self {

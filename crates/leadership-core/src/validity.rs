@@ -140,4 +140,14 @@ mod tests {
         assert_eq!(cell.deadline(), None);
         assert_eq!(cell.last_deadline(), at(6), "how long ago it passed stays known");
     }
+
+    #[test]
+    fn the_longest_deadline_is_a_valid_one() {
+        let clock = Arc::new(Hands(Mutex::new(Duration::from_secs(1))));
+        let session = Session {
+            id: SessionId::new("s"),
+            ttl: Duration::MAX,
+        };
+        assert!(SessionCell::new(session, Timestamp::new(Duration::MAX), clock).is_valid());
+    }
 }

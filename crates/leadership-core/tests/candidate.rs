@@ -1,66 +1,18 @@
 //! Candidates and followers on virtual time, over a memory store whose way can be blocked.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod faulty;
+mod world;
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use faulty::{FaultyStore, Way};
 use futures_util::StreamExt;
 use leadership_core::{
-    Candidate, Change, Clock, Config, ElectionName, Elections, EndReason, Error, ErrorKind, Event, KvStore,
-    MemoryStore, State, TokioClock,
+    Candidate, Change, Config, ElectionName, Elections, EndReason, Error, ErrorKind, Event, KvStore,
+    MemoryStore, State,
 };
 use tokio::time::{Instant, sleep, timeout};
-
-const TTL: Duration = Duration::from_secs(10);
-/// Nothing here takes longer, in virtual time, unless it is stuck.
-const LONG: Duration = Duration::from_secs(120);
-
-struct World {
-    store: FaultyStore,
-    clock: Arc<dyn Clock>,
-}
-
-impl World {
-    fn new() -> Self {
-        let clock = TokioClock::shared();
-        Self {
-            store: FaultyStore::new(MemoryStore::with_clock(clock.clone())),
-            clock,
-        }
-    }
-
-    /// A process of its own, with a way of its own to the same store.
-    fn process(&self) -> (Elections, FaultyStore) {
-        let store = FaultyStore::new(self.store.memory.clone());
-        let config = Config::with_ttl(TTL).clock(self.clock.clone());
-        (Elections::new(Arc::new(store.clone()), config).unwrap(), store)
-    }
-
-    async fn line(&self) -> Vec<String> {
-        let election = ElectionName::new("e").unwrap();
-        let contenders = self.store.memory.contenders(&election).await.unwrap();
-        contenders
-            .iter()
-            .map(|contender| contender.name().into_owned())
-            .collect()
-    }
-}
-
-async fn soon<T>(future: impl Future<Output = T>) -> T {
-    timeout(LONG, future).await.expect("stuck")
-}
-
-async fn until(candidate: &Candidate, wanted: impl Fn(&State) -> bool) {
-    let mut states = candidate.states();
-    soon(async { while !wanted(&states.next().await.unwrap()) {} }).await;
-}
-
-fn waiting(state: &State) -> bool {
-    matches!(state, State::Waiting(_))
-}
+use world::faulty::Way;
+use world::{TTL, World, soon, until, waiting};
 
 #[tokio::test(start_paused = true)]
 async fn the_first_to_come_leads_and_a_resignation_hands_over_in_order() {

@@ -1,7 +1,7 @@
 //! Runs the election machine of one candidate: asks the store, follows where its place stands, publishes the
 //! state, and carries out what the [`Candidate`](crate::Candidate) orders.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -31,7 +31,9 @@ pub(crate) struct Driver {
     pub(super) store: DynStore,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) timing: Timing,
-    pub(super) session: Arc<SessionHandle>,
+    /// Kept until the candidate has stopped: looking for ghosts keeps no session open.
+    pub(super) session: Option<Arc<SessionHandle>>,
+    pub(super) session_task: Weak<SessionHandle>,
     pub(super) status: watch::Receiver<SessionStatus>,
     pub(super) registry: Registry,
     pub(super) post: Arc<Post>,
@@ -69,7 +71,8 @@ impl Driver {
             store,
             clock,
             timing,
-            session,
+            session_task: Arc::downgrade(&session),
+            session: Some(session),
             status,
             registry,
             post,
@@ -88,7 +91,9 @@ impl Driver {
 
     pub(crate) async fn run(mut self) {
         let clock = self.clock.clone();
-        self.session.open();
+        if let Some(session) = &self.session {
+            session.open();
+        }
         loop {
             self.learn_session();
             self.drain();
@@ -161,7 +166,7 @@ impl Driver {
             self.post.tell(Event::Error(error.clone()));
             // A failure older than our standing is not ours: the session is being opened anew for us.
             if status.failed {
-                self.failed = Some(error);
+                self.failed.get_or_insert(error);
                 self.machine.stop(now);
             }
         }
@@ -178,10 +183,11 @@ impl Driver {
         if orders.stop {
             self.machine.stop(now);
         }
-        if let Some(successor) = orders.successor {
+        if let Some((successor, session)) = orders.successor {
             self.post = successor;
             self.failed = None;
-            self.session.open();
+            session.open();
+            self.session = Some(session);
             self.machine.stand(now);
         }
     }
@@ -241,7 +247,17 @@ impl Driver {
                 debug!(%election, "left the line");
                 self.post.set(State::Joining);
             }
-            ElectionEvent::SessionGone(id) => self.session.gone(id),
+            ElectionEvent::SessionGone(id) => {
+                if let Some(session) = self.session_task.upgrade() {
+                    session.gone(id);
+                }
+            }
+            ElectionEvent::GivenUp(id) => {
+                warn!(%election, session = %id, "cannot leave the line; giving up the session");
+                if let Some(session) = self.session_task.upgrade() {
+                    session.give_up(id);
+                }
+            }
             ElectionEvent::Failed => warn!(%election, "cannot stand"),
             ElectionEvent::Stopped => self.stopped(),
         }
@@ -249,6 +265,7 @@ impl Driver {
 
     /// Tells once that the candidate has stopped. The task may go on to look for ghosts.
     fn stopped(&mut self) {
+        self.session = None;
         let error = self.failed.take();
         if self.post.stop(error) {
             info!(election = %self.election, "stopped");
@@ -289,11 +306,7 @@ impl Driver {
         let (version, value) = self.post.value();
         if matches!(action, ElectionAction::Enter(_)) {
             // The entry may be one that an earlier try has made, with the value of then.
-            self.entered_with = if self.entered_with == 0 {
-                version
-            } else {
-                self.entered_with.min(version)
-            };
+            self.entered_with = if self.machine.is_unsettled() { 0 } else { version };
         } else if matches!(action, ElectionAction::Leave(_)) {
             self.entered_with = 0;
         }
@@ -327,6 +340,13 @@ impl Drop for Driver {
             term.end(EndReason::Stopped);
         }
         self.post.stop(None);
-        self.registry.finish(&self.election, &self.post);
+        // A successor whose order was not read any more has nobody else to tell it.
+        while !self.registry.finish(&self.election, &self.post) {
+            let Some((successor, _)) = self.post.take_orders().successor else {
+                break;
+            };
+            self.post = successor;
+            self.post.stop(None);
+        }
     }
 }

@@ -8,9 +8,10 @@ use futures_util::stream::StreamExt;
 use tracing::{debug, warn};
 
 use super::election::Driver;
-use super::{in_time, sleep_until};
+use super::{failure, in_time, sleep_until};
 use crate::candidate::Event;
 use crate::error::StoreError;
+use crate::session::Failure;
 use crate::store::{Place, Standing};
 use crate::time::{Clock, Timestamp};
 
@@ -53,7 +54,7 @@ impl Driver {
         let Some((place, _)) = self.machine.watching() else {
             return;
         };
-        self.post.publish(self.entered_with);
+        self.post.publish(self.entered_with, None);
         let (version, value) = self.post.value();
         if version <= self.entered_with || self.proclaiming.is_some() || self.clock.now() < self.proclaim_at {
             return;
@@ -73,6 +74,11 @@ impl Driver {
         self.proclaiming = None;
         match result {
             Ok(()) => self.entered_with = version,
+            Err(error) if failure(&error) == Some(Failure::Permanent) => {
+                self.entered_with = version;
+                self.post.publish(version, Some(error.clone()));
+                self.post.tell(Event::Error(error));
+            }
             Err(error) => {
                 warn!(election = %self.election, %error, "proclaiming failed");
                 // Our place may be gone: its stream will tell. Else we try again.
@@ -96,7 +102,11 @@ impl Driver {
                 self.failures += 1;
                 watch.stream = Err(now + self.timing.backoff.delay(self.failures));
                 debug!(election = %self.election, %error, "lost sight of the place; looking again");
-                self.post.tell(Event::Error(error));
+                self.post.tell(Event::Error(error.clone()));
+                if failure(&error) == Some(Failure::Permanent) {
+                    self.failed = Some(error);
+                    self.machine.stop(now);
+                }
             }
             // Either the pause before opening it again is over, or the stream ended without an error.
             None if watch.stream.is_ok() => {

@@ -11,7 +11,7 @@ use tracing::{Instrument, debug, info, warn};
 
 use super::{failure, in_time, sleep_until};
 use crate::election::EndReason;
-use crate::error::StoreError;
+use crate::error::{ErrorKind, Outcome, StoreError};
 use crate::session::{SessionAction, SessionEvent, SessionMachine, SessionReply, Ticket, Timing};
 use crate::store::{DynStore, SessionId};
 use crate::time::Clock;
@@ -53,6 +53,7 @@ struct OrderList {
     close: bool,
     /// The session that an election was told is gone. Only the present one matters, so one place is enough.
     gone: Option<SessionId>,
+    given_up: Option<SessionId>,
 }
 
 impl Orders {
@@ -107,6 +108,10 @@ impl SessionHandle {
 
     pub(crate) fn gone(&self, id: SessionId) {
         self.orders.give(|list| list.gone = Some(id));
+    }
+
+    pub(crate) fn give_up(&self, id: SessionId) {
+        self.orders.give(|list| list.given_up = Some(id));
     }
 
     /// Asks the task to close the session; it has when the status says so.
@@ -167,6 +172,9 @@ impl Driver {
         if let Some(id) = orders.gone {
             self.machine.handle_gone(now, &id);
         }
+        if let Some(id) = orders.given_up {
+            self.machine.handle_given_up(now, &id);
+        }
         if orders.open {
             self.status
                 .send_if_modified(|status| std::mem::take(&mut status.failed));
@@ -224,6 +232,22 @@ impl Driver {
             SessionEvent::Ended(id) => {
                 debug!(session = %id, "session is gone from the store");
                 self.status.send_modify(|status| status.retired = retired);
+            }
+            SessionEvent::TooShort(session) => {
+                let message = format!(
+                    "a session was granted for {:?}, too little or too late to renew it in time; is the store slow? \
+                     a longer ttl than {:?} helps",
+                    session.ttl, self.timing.ttl
+                );
+                let error = StoreError::new(
+                    self.name,
+                    "open",
+                    ErrorKind::Timeout,
+                    Outcome::NotApplied,
+                    message,
+                );
+                warn!(%error);
+                self.unreported = Some(error);
             }
             SessionEvent::Failed => {
                 self.report(true);

@@ -90,6 +90,8 @@ pub enum ElectionEvent {
     Left,
     /// The store told us that this session is gone.
     SessionGone(SessionId),
+    /// The store refuses for good to tell of or to remove our entry: only the end of this session does.
+    GivenUp(SessionId),
     /// Standing cannot work; the machine has stopped.
     Failed,
     /// After `stop`: nothing of ours that we know of is left at the store.

@@ -52,6 +52,11 @@ impl ElectionMachine {
         }
     }
 
+    /// Whether an earlier `enter` may have made, or may yet make, the entry.
+    pub fn is_unsettled(&self) -> bool {
+        self.unsettled
+    }
+
     /// Whether an entry of ours is being removed.
     pub fn is_leaving(&self) -> bool {
         matches!(self.state, State::Leaving { .. })

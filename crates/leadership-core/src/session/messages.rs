@@ -46,7 +46,7 @@ pub struct Timing {
 impl Timing {
     /// Until when a session is certain to live, if a renewal sent at `sent` was acknowledged with `granted`.
     pub fn deadline(&self, sent: Timestamp, granted: Duration) -> Timestamp {
-        sent + granted * self.certain_percent / 100 - self.margin
+        sent + granted.saturating_mul(self.certain_percent) / 100 - self.margin
     }
 
     /// Time between renewals of a session granted for `granted`, which may be shorter than what was asked.
@@ -113,6 +113,9 @@ pub enum SessionEvent {
     },
     /// A lost or closed session, and so every entry of it, is certainly gone from the store.
     Ended(SessionId),
+    /// A session was granted for so little, or its grant came so late, that it could not be relied on: it is closed
+    /// and another one asked for.
+    TooShort(Session),
     /// Opening or renewing cannot work; the machine is idle until `open` is called again.
     Failed,
     /// After `close`: no session of ours is left at the store.

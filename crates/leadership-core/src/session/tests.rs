@@ -190,7 +190,7 @@ fn refused_credentials_are_not_tried_again() {
 }
 
 #[test]
-fn a_grant_too_short_to_renew_in_is_not_used() {
+fn a_grant_too_short_to_renew_in_is_told_and_not_used() {
     let mut machine = SessionMachine::new(timing());
     machine.open(at(100));
     let ticket = only(&mut machine);
@@ -199,6 +199,28 @@ fn a_grant_too_short_to_renew_in_is_not_used() {
         ..session("short")
     };
     machine.handle_reply(at(100), ticket, SessionReply::Opened(short.clone()));
-    assert_eq!(events(&mut machine), []);
+    assert_eq!(events(&mut machine), [SessionEvent::TooShort(short.clone())]);
     assert_eq!(actions(&mut machine), [SessionAction::Close(short)]);
+}
+
+#[test]
+fn a_renewal_granted_for_less_ends_the_session_rather_than_believe_the_old_deadline() {
+    let mut machine = open();
+    machine.handle_timeout(at(103));
+    let ticket = only(&mut machine);
+    machine.handle_reply(at(104), ticket, SessionReply::Renewed(secs(4)));
+    assert!(machine.current().is_none());
+}
+
+#[test]
+fn the_longest_grant_does_not_panic() {
+    let mut machine = SessionMachine::new(timing());
+    machine.open(at(100));
+    let ticket = only(&mut machine);
+    let long = Session {
+        ttl: secs(u64::MAX),
+        ..session("long")
+    };
+    machine.handle_reply(at(101), ticket, SessionReply::Opened(long));
+    assert!(machine.current().is_some());
 }

@@ -45,7 +45,7 @@ impl Rules {
                     }
                     SessionEvent::Lost { id, reason } => node.election.handle_session_lost(now, &id, reason),
                     SessionEvent::Ended(id) => node.election.handle_session_ended(now, &id),
-                    SessionEvent::Failed | SessionEvent::Closed => {}
+                    SessionEvent::TooShort(_) | SessionEvent::Failed | SessionEvent::Closed => {}
                 }
             } else if let Some(event) = node.election.poll_event() {
                 match event {
@@ -55,6 +55,7 @@ impl Rules {
                         world.highest = world.highest.max(token.0);
                     }
                     ElectionEvent::SessionGone(id) => node.session.handle_gone(now, &id),
+                    ElectionEvent::GivenUp(id) => node.session.handle_given_up(now, &id),
                     _ => {}
                 }
             } else if world.wire.len() < self.wire {
