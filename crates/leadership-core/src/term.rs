@@ -101,17 +101,17 @@ impl Term {
             if let Stage::Over(reason) = *stage.borrow_and_update() {
                 return reason;
             }
-            if !self.is_valid() {
-                let (now, deadline) = (self.inner.session.now(), self.inner.session.last_deadline());
+            let (now, deadline) = (self.inner.session.now(), self.inner.session.last_deadline());
+            if now >= deadline && !self.is_valid() {
                 let reason = EndReason::passed(now, Some(deadline), self.inner.margin);
                 // The driver may know better, and has said so if it has run.
                 return self.reason().unwrap_or(reason);
             }
-            let left = self.remaining();
+            // If the session was lost before its deadline, the driver is about to say why.
             tokio::select! {
                 // The sender lives in this very term.
                 _ = stage.changed() => {}
-                () = tokio::time::sleep(left) => {}
+                () = tokio::time::sleep(deadline.saturating_since(now)) => {}
             }
         }
     }
