@@ -1,6 +1,7 @@
 //! What has to be green before a merge.
 
 use crate::{
+    features, fuzz,
     process::{command, run as run_command},
     test,
 };
@@ -10,12 +11,17 @@ use std::time::{Duration, Instant};
 /// A step and its name.
 type Step = (&'static str, fn() -> Result<()>);
 
+/// How long each fuzz target runs, in seconds.
+const FUZZED: u32 = 60;
+
 /// Runs every step even after one has failed, then lists them with their durations.
 pub(crate) fn run() -> Result<()> {
-    let steps: [Step; 4] = [
+    let steps: [Step; 6] = [
         ("formatting", formatting),
+        ("features", features::check),
         ("clippy", clippy),
         ("documentation", documentation),
+        ("fuzzing", fuzzing),
         ("tests", tests),
     ];
     let mut report = Vec::<(&str, Duration, Option<anyhow::Error>)>::new();
@@ -27,6 +33,12 @@ pub(crate) fn run() -> Result<()> {
             println!("{error:#}");
         }
         report.push((name, begin.elapsed(), error));
+    }
+    // Once more, where they are found: what a step said itself is a thousand lines up.
+    for (name, _, error) in &report {
+        if let Some(error) = error {
+            println!("\n==> {name} failed\n{error:#}");
+        }
     }
     println!();
     for (name, took, error) in &report {
@@ -67,6 +79,10 @@ fn documentation() -> Result<()> {
     let mut cargo = command("cargo");
     cargo.args(["doc", "--workspace", "--no-deps", "--all-features", "--locked"]);
     run_command(cargo.env("RUSTDOCFLAGS", "--deny warnings"))
+}
+
+fn fuzzing() -> Result<()> {
+    fuzz::run(&[], FUZZED, false)
 }
 
 fn tests() -> Result<()> {

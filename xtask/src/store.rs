@@ -7,6 +7,8 @@ use clap::ValueEnum;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Store {
     Etcd,
+    Consul,
+    Zk,
 }
 
 impl Store {
@@ -23,6 +25,8 @@ impl Store {
     pub(crate) fn image(self) -> &'static Image {
         match self {
             Self::Etcd => &images::etcd::IMAGE,
+            Self::Consul => &images::consul::IMAGE,
+            Self::Zk => &images::zookeeper::IMAGE,
         }
     }
 
@@ -30,6 +34,8 @@ impl Store {
     pub(crate) fn nodes(self) -> &'static [&'static str] {
         match self {
             Self::Etcd => &["etcd1", "etcd2", "etcd3"],
+            Self::Consul => &["consul1", "consul2", "consul3"],
+            Self::Zk => &["zk1", "zk2", "zk3"],
         }
     }
 
@@ -37,13 +43,17 @@ impl Store {
     pub(crate) fn url(self) -> &'static str {
         match self {
             Self::Etcd => "etcd://127.0.0.1:2379,127.0.0.1:22379,127.0.0.1:32379",
+            Self::Consul => "consul://127.0.0.1:8500,127.0.0.1:18500,127.0.0.1:28500",
+            Self::Zk => "zk://127.0.0.1:2181,127.0.0.1:12181,127.0.0.1:22181",
         }
     }
 
-    /// As written on the command line.
+    /// As written on the command line, in URLs, and after `leadership-`.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Etcd => "etcd",
+            Self::Consul => "consul",
+            Self::Zk => "zk",
         }
     }
 }

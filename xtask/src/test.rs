@@ -3,6 +3,7 @@
 use crate::{
     docker,
     images::{self, Source},
+    interop,
     process::{command, run},
     store::Store,
 };
@@ -15,6 +16,7 @@ pub(crate) fn run_tests(args: &[OsString]) -> Result<()> {
     docker::require()?;
     docker::sweep()?;
     images::provide(Store::value_variants(), Source::Any)?;
+    let libraries = interop::provide()?;
     let mut cargo = command("cargo");
     cargo
         .args([
@@ -24,7 +26,8 @@ pub(crate) fn run_tests(args: &[OsString]) -> Result<()> {
             "--locked",
             "--no-fail-fast",
         ])
-        .args(args);
+        .args(args)
+        .envs(libraries);
     run(with_images(&mut cargo))
 }
 

@@ -11,7 +11,7 @@ pub(crate) const IMAGE: Image = Image {
         names: &["etcd-server", "etcd-client", "libc6"],
         // The first one's.
         version: "3.5.16",
-        links: &[],
+        ..Packages::NONE
     },
     // As in the official image: no entry point, all settings by ETCD_* variables, data below the working
     // directory.

@@ -2,23 +2,23 @@
 //!
 //! An official image where a registry is in reach, else one built from Debian packages; either way it gets
 //! the same tag, so nobody downstream has to know. An image that somebody names in its environment variable
-//! is used as it is. One file per image says what it consists of; `registry`, `packages` and `apt` know how
-//! to get it.
+//! is used as it is. One file per image says what it consists of; `registry` and `packages` know how to get it.
 
-mod apt;
 pub(crate) mod busybox;
+pub(crate) mod consul;
 pub(crate) mod etcd;
+mod java;
 mod packages;
 mod registry;
-mod sources;
+pub(crate) mod zookeeper;
 
 use crate::{
+    debian::Suites,
     docker::{docker, image, require},
     process::{line, run},
     store::Store,
 };
 use anyhow::{Context, Result, bail};
-use apt::Suites;
 use clap::ValueEnum;
 use packages::Packages;
 use std::{

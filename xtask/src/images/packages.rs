@@ -1,20 +1,23 @@
 //! A server's files out of Debian packages: an archive that `docker import` makes an image of, without a base
 //! image.
 
-use super::apt::Suites;
-use crate::process::{command, output, run, target};
-use anyhow::{Context, Result, bail, ensure};
+use super::java;
+use crate::{
+    debian::{Suites, unpack, upstream_version},
+    process::{command, run, target},
+    scratch::Scratch,
+};
+use anyhow::{Context, Result, ensure};
 use std::{
     fs,
-    os::unix::fs::symlink,
+    os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
-    process::Stdio,
 };
 
 /// To be raised when this file builds something else from the same packages: old images are then built anew.
-pub(super) const METHOD: u32 = 1;
+pub(super) const METHOD: u32 = 2;
 
-/// What of Debian an image consists of.
+/// What an image consists of that is built from Debian packages.
 #[derive(Hash)]
 pub(super) struct Packages {
     /// The release they are taken from, whatever release this machine runs.
@@ -25,6 +28,22 @@ pub(super) struct Packages {
     pub(super) version: &'static str,
     /// Symbolic links to add: path and where it leads.
     pub(super) links: &'static [(&'static str, &'static str)],
+    /// Scripts of ours to add: path and text.
+    pub(super) scripts: &'static [(&'static str, &'static str)],
+    /// Modules of the Java runtime to add; no runtime when there are none.
+    pub(super) java: &'static [&'static str],
+}
+
+impl Packages {
+    /// For what a server does not need.
+    pub(super) const NONE: Self = Self {
+        suite: "",
+        names: &[],
+        version: "",
+        links: &[],
+        scripts: &[],
+        java: &[],
+    };
 }
 
 /// Folders at the top that Debian has merged into /usr, and that packages still use in both ways.
@@ -44,25 +63,28 @@ pub(super) fn rootfs(packages: &Packages, recipe: &str, suites: &mut Suites) -> 
     if archive.exists() {
         return Ok(archive);
     }
-    // Of our own, so that two runs at once cannot disturb each other; the result is put in place by a rename.
-    let scratch = Scratch::new(folder.join(format!("{recipe}.{}", std::process::id())))?;
+    let scratch = Scratch::beside(&archive)?;
     let debs = suites
         .get(packages.suite)?
-        .download(packages.names, &scratch.0.join("packages"))?;
-    check_version(&debs[0], packages)?;
-    let root = scratch.0.join("root");
+        .download(packages.names, &scratch.path().join("packages"))?;
+    let (name, found) = (packages.names[0], upstream_version(&debs[0])?);
+    ensure!(
+        found == packages.version,
+        "Debian {} has {name} {found}, expected {}: adapt the version and the tag in xtask/src/images",
+        packages.suite,
+        packages.version
+    );
+    let root = scratch.path().join("root");
     for merged in MERGED {
         fs::create_dir_all(root.join("usr").join(merged))?;
         symlink(Path::new("usr").join(merged), root.join(merged))?;
     }
     fs::create_dir_all(root.join("tmp"))?;
     for deb in &debs {
-        unpack(deb, &root)?;
+        unpack(deb, &root, &LEFT_OUT)?;
     }
-    for (path, leads_to) in packages.links {
-        symlink(leads_to, root.join(path)).with_context(|| format!("cannot make the link {path}"))?;
-    }
-    let packed = scratch.0.join("rootfs.tar");
+    add(packages, &root)?;
+    let packed = scratch.path().join("rootfs.tar");
     // The files belong to whoever runs this; in the image they belong to root.
     let mut tar = command("tar");
     tar.args(["--create", "--numeric-owner", "--owner=0", "--group=0", "--file"])
@@ -72,60 +94,31 @@ pub(super) fn rootfs(packages: &Packages, recipe: &str, suites: &mut Suites) -> 
     Ok(archive)
 }
 
-fn check_version(deb: &Path, packages: &Packages) -> Result<()> {
-    let (name, wanted) = (packages.names[0], packages.version);
-    let found = output(command("dpkg-deb").arg("--field").arg(deb).arg("Version"))?;
-    // "1:3.5.16-4+deb13u1": epoch, upstream version, revision.
-    let upstream = found.split_once(':').map_or(found.as_str(), |(_, rest)| rest);
-    let upstream = upstream
-        .rsplit_once('-')
-        .map_or(upstream, |(upstream, _)| upstream);
-    ensure!(
-        upstream == wanted,
-        "Debian {} has {name} {found}, expected {wanted}: adapt the version and the tag in xtask/src/images",
-        packages.suite
-    );
-    Ok(())
-}
-
-fn unpack(deb: &Path, root: &Path) -> Result<()> {
-    let mut dpkg = command("dpkg-deb");
-    dpkg.arg("--fsys-tarfile").arg(deb).stdout(Stdio::piped());
-    let mut dpkg = dpkg
-        .spawn()
-        .context("cannot run dpkg-deb: building images needs the tools of Debian")?;
-    let mut tar = command("tar");
-    tar.arg("--directory")
-        .arg(root)
-        .args(["--extract", "--keep-directory-symlink", "--no-same-owner"]);
-    tar.args(LEFT_OUT.map(|path| format!("--exclude={path}")));
-    if let Some(files) = dpkg.stdout.take() {
-        tar.stdin(files);
+/// What is not from a package.
+fn add(packages: &Packages, root: &Path) -> Result<()> {
+    let mut links = packages.links.to_vec();
+    if !packages.java.is_empty() {
+        let home = root.join(java::HOME);
+        parent(&home)?;
+        java::link(packages.java, &home)?;
+        links.push(java::LINK);
     }
-    run(&mut tar)?;
-    let status = dpkg.wait()?;
-    if !status.success() {
-        bail!(
-            "{} cannot be unpacked ({status}): remove it and try again",
-            deb.display()
-        );
+    for (path, text) in packages.scripts {
+        let path = root.join(path);
+        parent(&path)?;
+        fs::write(&path, text)
+            .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o755)))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    for (path, leads_to) in links {
+        symlink(leads_to, root.join(path)).with_context(|| format!("cannot make the link {path}"))?;
     }
     Ok(())
 }
 
-/// A folder that is removed when it goes out of scope.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(path: PathBuf) -> Result<Self> {
-        fs::create_dir_all(&path).with_context(|| format!("cannot create {}", path.display()))?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // What stays behind is in the target folder and does no harm.
-        let _ = fs::remove_dir_all(&self.0);
-    }
+fn parent(path: &Path) -> Result<()> {
+    let Some(folder) = path.parent() else {
+        return Ok(());
+    };
+    fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))
 }

@@ -16,11 +16,11 @@ use std::{
 
 /// The releases that were read in this run.
 #[derive(Default)]
-pub(super) struct Suites(BTreeMap<&'static str, Suite>);
+pub(crate) struct Suites(BTreeMap<&'static str, Suite>);
 
 impl Suites {
     /// `suite`, whose lists are read when it is asked for first.
-    pub(super) fn get(&mut self, suite: &'static str) -> Result<&Suite> {
+    pub(crate) fn get(&mut self, suite: &'static str) -> Result<&Suite> {
         if !self.0.contains_key(suite) {
             self.0.insert(suite, Suite::open(suite)?);
         }
@@ -29,7 +29,7 @@ impl Suites {
 }
 
 /// One release of Debian.
-pub(super) struct Suite {
+pub(crate) struct Suite {
     name: &'static str,
     /// Configuration, lists and caches of our own.
     folder: PathBuf,
@@ -41,7 +41,7 @@ impl Suite {
         let suite = Self {
             name,
             folder: target()
-                .join("images")
+                .join("debian")
                 .join(format!("apt-{name}.{}", std::process::id())),
         };
         let mut refused = Vec::new();
@@ -60,7 +60,7 @@ impl Suite {
     }
 
     /// Downloads packages into `folder`; the files in the order of `names`.
-    pub(super) fn download(&self, names: &[&str], folder: &Path) -> Result<Vec<PathBuf>> {
+    pub(crate) fn download(&self, names: &[&str], folder: &Path) -> Result<Vec<PathBuf>> {
         fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
         output(
             self.apt("apt-get")
@@ -131,7 +131,7 @@ impl Drop for Suite {
 /// checks, but not about further indexes, of which we need none.
 fn machine_transport() -> Result<String> {
     let dump = output(command("apt-config").arg("dump"))
-        .context("without a registry, images are built from Debian packages, and that needs apt")?;
+        .context("servers without a registry, and clients of other languages, come from Debian packages: that needs apt")?;
     let transport = |line: &&str| line.starts_with("Acquire::") && !line.starts_with("Acquire::IndexTargets");
     Ok(dump
         .lines()

@@ -66,8 +66,8 @@ pub(super) fn debian_mirrors(etc: &Path) -> Result<Vec<Mirror>> {
     }
     ensure!(
         !mirrors.is_empty(),
-        "no apt source below {} names a release of Debian: without a registry, images can only be built on a machine \
-         with a mirror of Debian",
+        "no apt source below {} names a release of Debian, and packages are taken from the mirror of this machine: \
+         add a source of Debian",
         etc.display()
     );
     // Archives of others with the same names of releases go last.
