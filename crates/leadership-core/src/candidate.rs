@@ -177,7 +177,8 @@ impl Candidate {
     /// renewed, until the work has ended, at most for [`Config::drain`](crate::Config::drain). So no work of
     /// this leader overlaps the next one's.
     ///
-    /// When the work ends by itself the candidate goes on leading: resign, stop, or call `lead` again.
+    /// When the work ends by itself the candidate goes on leading: resign, stop, or call `lead` again. In a term
+    /// that was asked to end no work begins: it waits for the next one.
     ///
     /// Cancel safe: dropping it drops the work.
     ///
@@ -201,6 +202,11 @@ impl Candidate {
     {
         loop {
             let term = self.elected().await?;
+            if term.is_ending() {
+                // It waits for its work to end, so none may begin: called in a loop, we would hold it up.
+                term.ended().await;
+                continue;
+            }
             let _working = self.inner.post.work();
             if !term.is_valid() {
                 continue;

@@ -16,6 +16,9 @@ use crate::time::{BootClock, Clock};
 /// certain to keep the session: the send time of the last acknowledged renewal, plus the TTL, minus `margin`.
 /// So that one slow renewal costs nobody the leadership, `renew_every + request_timeout < ttl - margin`.
 ///
+/// Not every store is certain of the whole TTL ([`Limits::certain_percent`]): what is not set is in proportion
+/// to the part that it is certain of.
+///
 /// ```
 /// use leadership_core::Config;
 /// use std::time::Duration;
@@ -28,13 +31,27 @@ use crate::time::{BootClock, Clock};
 #[derive(Clone, Debug)]
 pub struct Config {
     pub(crate) ttl: Duration,
-    pub(crate) renew_every: Duration,
-    pub(crate) request_timeout: Duration,
-    pub(crate) margin: Duration,
+    renew_every: Option<Duration>,
+    request_timeout: Option<Duration>,
+    margin: Option<Duration>,
     pub(crate) drain: Duration,
     pub(crate) retry_least: Duration,
     pub(crate) retry_greatest: Duration,
+    pub(crate) spread: Option<u8>,
     pub(crate) clock: Arc<dyn Clock>,
+}
+
+/// How often a session is renewed, and how cautiously: what [`Config::pace`] makes of a configuration for one
+/// store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Pace {
+    /// Time between renewals.
+    pub renew_every: Duration,
+    /// How long a request may take.
+    pub request_timeout: Duration,
+    /// How much earlier than the store a leader stops believing.
+    pub margin: Duration,
 }
 
 impl Default for Config {
@@ -44,18 +61,20 @@ impl Default for Config {
 }
 
 impl Config {
-    /// All durations in their usual proportion to `ttl`: renewals every third of it, a fifth for a request, a
-    /// tenth as margin, retries from a hundredth to a tenth, and as long as the TTL for work to end.
+    /// All durations in their usual proportion to `ttl`: renewals every third of what the store is certain of, a
+    /// fifth of that for a request, a tenth as margin; retries from a hundredth to a tenth of the TTL, and as long
+    /// as the TTL for work to end.
     #[must_use]
     pub fn with_ttl(ttl: Duration) -> Self {
         Self {
             ttl,
-            renew_every: ttl / 3,
-            request_timeout: ttl / 5,
-            margin: ttl / 10,
+            renew_every: None,
+            request_timeout: None,
+            margin: None,
             drain: ttl,
             retry_least: ttl / 100,
             retry_greatest: ttl / 10,
+            spread: None,
             clock: Arc::new(BootClock),
         }
     }
@@ -63,14 +82,16 @@ impl Config {
     /// Time between renewals.
     #[must_use]
     pub fn renew_every(mut self, every: Duration) -> Self {
-        self.renew_every = every;
+        self.renew_every = Some(every);
         self
     }
 
-    /// How long a request to the store may take before its outcome counts as unknown.
+    /// How long a request to the store may take before its outcome counts as unknown. One that is no renewal may take
+    /// twice as long after each that was given up, up to a third of the TTL: a store that has too much to do is not
+    /// helped by being asked ever again.
     #[must_use]
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
-        self.request_timeout = timeout;
+        self.request_timeout = Some(timeout);
         self
     }
 
@@ -78,7 +99,7 @@ impl Config {
     /// of our clock and the store's, and the time it takes to act on the end of a term.
     #[must_use]
     pub fn margin(mut self, margin: Duration) -> Self {
-        self.margin = margin;
+        self.margin = Some(margin);
         self
     }
 
@@ -90,10 +111,19 @@ impl Config {
     }
 
     /// The least and the greatest delay between tries of a request that failed. Each candidate shortens them
-    /// by a share of its own, up to a half, so that many do not try at the same moments.
+    /// by a share of its own, up to a half, so that many do not try at the same moments. A follower waits for a
+    /// second at most, or for the least delay if that is longer.
     #[must_use]
     pub fn retry(mut self, least: Duration, greatest: Duration) -> Self {
         (self.retry_least, self.retry_greatest) = (least, greatest);
+        self
+    }
+
+    /// This process's share to leave out of delays between tries: 0 (nothing) to 255 (half of them). Drawn at
+    /// random for each candidate unless it is set. For tests that have to go the same way each time.
+    #[must_use]
+    pub fn spread(mut self, spread: u8) -> Self {
+        self.spread = Some(spread);
         self
     }
 
@@ -109,15 +139,29 @@ impl Config {
         self.ttl
     }
 
+    /// The durations that this configuration means on a store.
+    pub fn pace(&self, limits: &Limits) -> Pace {
+        self.pace_within(limits.certain(self.ttl))
+    }
+
+    fn pace_within(&self, certain: Duration) -> Pace {
+        Pace {
+            renew_every: self.renew_every.unwrap_or(certain / 3),
+            request_timeout: self.request_timeout.unwrap_or(certain / 5),
+            margin: self.margin.unwrap_or(certain / 10),
+        }
+    }
+
     /// Checks the durations against each other.
     ///
     /// # Errors
     /// Names the duration that does not fit, and what would.
     pub fn check(&self) -> Result<(), InvalidInput> {
+        let pace = self.pace_within(self.ttl);
         for (name, value) in [
             ("ttl", self.ttl),
-            ("renew_every", self.renew_every),
-            ("request_timeout", self.request_timeout),
+            ("renew_every", pace.renew_every),
+            ("request_timeout", pace.request_timeout),
             ("retry", self.retry_least),
         ] {
             if value.is_zero() {
@@ -148,14 +192,15 @@ impl Config {
     /// `renew_every + request_timeout` has to fit before the deadline of a session that is certain for
     /// `certain`.
     fn check_fit(&self, what: &str, ttl: Duration, certain: Duration) -> Result<(), InvalidInput> {
-        let believed = certain.saturating_sub(self.margin);
-        if self.renew_every.saturating_add(self.request_timeout) < believed {
+        let pace = self.pace_within(certain);
+        let believed = certain.saturating_sub(pace.margin);
+        if pace.renew_every.saturating_add(pace.request_timeout) < believed {
             return Ok(());
         }
         Err(InvalidInput::new(
             format!(
                 "{what} {ttl:?} with renew_every {:?}, request_timeout {:?}, margin {:?}",
-                self.renew_every, self.request_timeout, self.margin
+                pace.renew_every, pace.request_timeout, pace.margin
             ),
             format!("a renewal cannot be sent and answered within {believed:?}"),
             "keep renew_every + request_timeout below ttl - margin; Config::with_ttl does",
@@ -173,7 +218,10 @@ impl Config {
             return Err(InvalidInput::new(
                 format!("ttl {:?}", self.ttl),
                 format!("{store} grants no session shorter than {:?}", limits.ttl_min),
-                format!("use a ttl of at least {:?}", limits.ttl_min),
+                match limits.shorter {
+                    Some(shorter) => format!("use a ttl of at least {:?}, or {shorter}", limits.ttl_min),
+                    None => format!("use a ttl of at least {:?}", limits.ttl_min),
+                },
             ));
         }
         if self.ttl > limits.ttl_max {
@@ -192,11 +240,12 @@ impl Config {
 
     /// The machines' part of it. `spread` is this process's own share to leave out of delays.
     pub(crate) fn timing(&self, limits: &Limits, spread: u8) -> Timing {
+        let pace = self.pace(limits);
         Timing {
             ttl: self.ttl,
-            renew_every: self.renew_every,
-            request_timeout: self.request_timeout,
-            margin: self.margin,
+            renew_every: pace.renew_every,
+            request_timeout: pace.request_timeout,
+            margin: pace.margin,
             drain: self.drain,
             backoff: Backoff {
                 least: self.retry_least,
@@ -217,6 +266,7 @@ mod tests {
         Limits {
             store: "test",
             ttl_min: Duration::from_secs(2),
+            shorter: None,
             ttl_max: Duration::from_secs(60),
             certain_percent: 66,
             overdue: Duration::from_secs(1),
@@ -227,11 +277,25 @@ mod tests {
 
     #[test]
     fn usual_proportions_fit_any_ttl_and_store() {
-        for ttl in [2, 5, 15, 60] {
+        for (ttl, certain_percent) in [(2, 66), (5, 33), (15, 50), (60, 100)] {
+            let limits = Limits {
+                certain_percent,
+                ..limits()
+            };
             Config::with_ttl(Duration::from_secs(ttl))
-                .check_with(&limits())
+                .check_with(&limits)
                 .expect("fits");
         }
+    }
+
+    #[test]
+    fn what_is_not_set_is_in_proportion_to_what_the_store_is_certain_of() {
+        let pace = Config::with_ttl(Duration::from_secs(50))
+            .margin(Duration::from_secs(1))
+            .pace(&limits());
+        assert_eq!(pace.renew_every, Duration::from_secs(11));
+        assert_eq!(pace.request_timeout, Duration::from_millis(6600));
+        assert_eq!(pace.margin, Duration::from_secs(1));
     }
 
     #[test]

@@ -290,7 +290,8 @@ impl ElectionMachine {
                 }
             }
             ElectionReply::SessionGone => self.session_gone(now),
-            ElectionReply::Failed(Failure::Permanent) => {
+            ElectionReply::Failed(failure) if failure.is_permanent() => {
+                self.unsettled |= failure == Failure::PermanentUnknown;
                 self.goal = Goal::Stop;
                 self.state = State::Out { next: now };
                 self.events.push_back(ElectionEvent::Failed);
@@ -304,7 +305,9 @@ impl ElectionMachine {
     }
 
     fn give_up_if_permanent(&mut self, reply: &ElectionReply) {
-        if let (ElectionReply::Failed(Failure::Permanent), Some((session, _))) = (reply, &self.session) {
+        if let (ElectionReply::Failed(failure), Some((session, _))) = (reply, &self.session)
+            && failure.is_permanent()
+        {
             self.events.push_back(ElectionEvent::GivenUp(session.id.clone()));
         }
     }

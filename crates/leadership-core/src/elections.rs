@@ -48,7 +48,7 @@ impl Elections {
         let limits = store.limits();
         config.check_with(&limits)?;
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| Error::NoRuntime)?;
-        let timing = config.timing(&limits, random_byte());
+        let timing = config.timing(&limits, config.spread.unwrap_or_else(random_byte));
         let session = SessionHandle::start(&runtime, store.clone(), config.clock.clone(), timing);
         let registry = Registry::default();
         Ok(Self {
@@ -86,7 +86,7 @@ impl Elections {
         if inner.registry.take_place(&election, &post, &inner.session)? {
             let timing = Timing {
                 backoff: crate::Backoff {
-                    spread: random_byte(),
+                    spread: inner.config.spread.unwrap_or_else(random_byte),
                     ..inner.timing.backoff
                 },
                 ..inner.timing

@@ -49,13 +49,14 @@ pub struct StoreError {
     inner: Arc<Inner>,
 }
 
+#[derive(Clone)]
 struct Inner {
     store: &'static str,
     operation: &'static str,
     kind: ErrorKind,
     outcome: Outcome,
     message: String,
-    source: Option<Box<dyn StdError + Send + Sync>>,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
 impl StoreError {
@@ -83,15 +84,18 @@ impl StoreError {
     /// The same error with its cause.
     #[must_use]
     pub fn with_source(self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        let i = &self.inner;
-        let inner = Inner {
-            store: i.store,
-            operation: i.operation,
-            kind: i.kind,
-            outcome: i.outcome,
-            message: i.message.clone(),
-            source: Some(source.into()),
-        };
+        let mut inner = Arc::unwrap_or_clone(self.inner);
+        inner.source = Some(source.into().into());
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+
+    /// The same error, by one who knows better whether anything may have changed.
+    #[must_use]
+    pub fn with_outcome(self, outcome: Outcome) -> Self {
+        let mut inner = Arc::unwrap_or_clone(self.inner);
+        inner.outcome = outcome;
         Self {
             inner: Arc::new(inner),
         }
@@ -99,12 +103,26 @@ impl StoreError {
 
     /// No answer within `limit`: the outcome is unknown.
     pub fn timeout(store: &'static str, operation: &'static str, limit: std::time::Duration) -> Self {
+        Self::unanswered(store, operation, format_args!("within {limit:?}"))
+    }
+
+    /// No answer within `limit` from where the store was asked: the outcome is unknown.
+    pub(crate) fn timeout_at(
+        store: &crate::DynStore,
+        operation: &'static str,
+        limit: std::time::Duration,
+    ) -> Self {
+        let name = store.limits().store;
+        Self::unanswered(name, operation, format_args!("from {store} within {limit:?}"))
+    }
+
+    fn unanswered(store: &'static str, operation: &'static str, where_and_when: fmt::Arguments<'_>) -> Self {
         Self::new(
             store,
             operation,
             ErrorKind::Timeout,
             Outcome::Unknown,
-            format!("no answer within {limit:?}; is the store reachable and does it have a quorum?"),
+            format!("no answer {where_and_when}; is the store reachable and does it have a quorum?"),
         )
     }
 

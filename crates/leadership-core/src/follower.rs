@@ -15,6 +15,9 @@ use crate::error::{Error, InvalidInput, StoreError};
 use crate::name::ElectionName;
 use crate::store::{Contender, DynStore, Leader};
 
+/// A follower has no deadline that would tell how soon it has to know, so it waits no longer than people like to.
+const RETRY_MAX: Duration = Duration::from_secs(1);
+
 /// What a follower sees.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
@@ -74,11 +77,12 @@ impl Follower {
         N::Error: Into<InvalidInput>,
     {
         let election = election.try_into().map_err(Into::into)?;
-        store.limits().check_entry(&election, &[])?;
+        let limits = store.limits();
+        limits.check_entry(&election, &[])?;
         let (sender, view) = watch::channel(View::default());
         let backoff = Backoff {
             least: config.retry_least,
-            greatest: config.retry_greatest,
+            greatest: config.retry_greatest.min(RETRY_MAX).max(config.retry_least),
             spread: 0,
         };
         let task = runtime.spawn(follow(store.clone(), election.clone(), backoff, sender));
@@ -87,7 +91,7 @@ impl Follower {
             election,
             store,
             view,
-            request_timeout: config.request_timeout,
+            request_timeout: config.pace(&limits).request_timeout,
             task,
         })
     }
@@ -151,7 +155,7 @@ impl Follower {
         let limit = self.request_timeout;
         match tokio::time::timeout(limit, self.store.contenders(&self.election)).await {
             Ok(contenders) => Ok(contenders?),
-            Err(_) => Err(StoreError::timeout(self.store.limits().store, "contenders", limit).into()),
+            Err(_) => Err(StoreError::timeout_at(&self.store, "contenders", limit).into()),
         }
     }
 }

@@ -35,6 +35,7 @@
 //! The two machines hold all there is to know about electing; they have no clock, no I/O and no async, so that
 //! a model checker, a simulator and the drivers run the very same code.
 
+pub mod address;
 mod backoff;
 mod candidate;
 mod config;
@@ -57,7 +58,7 @@ mod validity;
 
 pub use backoff::Backoff;
 pub use candidate::{Candidate, Event, State};
-pub use config::Config;
+pub use config::{Config, Pace};
 pub use election::EndReason;
 pub use elections::Elections;
 pub use error::{Error, ErrorKind, InvalidInput, Outcome, StoreError};

@@ -12,7 +12,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_core::stream::BoxStream;
 use futures_util::stream::{self, StreamExt};
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use crate::error::{ErrorKind, Outcome, StoreError};
 use crate::name::ElectionName;
@@ -32,7 +32,8 @@ pub struct MemoryStore {
 struct Inner {
     clock: Arc<dyn Clock>,
     state: Mutex<Contents>,
-    changes: watch::Sender<()>,
+    /// Wakes in the order of waiting, so that on virtual time the same inputs lead to the same history.
+    changes: Notify,
 }
 
 #[derive(Default)]
@@ -63,12 +64,11 @@ impl MemoryStore {
 
     /// An empty store on a clock of your own, such as [`TokioClock`](crate::TokioClock) for virtual time.
     pub fn with_clock(clock: Arc<dyn Clock>) -> Self {
-        let changes = watch::Sender::new(());
         Self {
             inner: Arc::new(Inner {
                 clock,
                 state: Mutex::default(),
-                changes,
+                changes: Notify::new(),
             }),
         }
     }
@@ -102,14 +102,14 @@ impl MemoryStore {
     fn contents(&self) -> MutexGuard<'_, Contents> {
         let mut contents = self.inner.state.lock().unwrap_or_else(PoisonError::into_inner);
         if contents.expire(self.inner.clock.now()) {
-            self.inner.changes.send_replace(());
+            self.inner.changes.notify_waiters();
         }
         contents
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut Contents) -> T) -> T {
         let result = change(&mut self.contents());
-        self.inner.changes.send_replace(());
+        self.inner.changes.notify_waiters();
         result
     }
 
@@ -119,11 +119,11 @@ impl MemoryStore {
         T: Clone + PartialEq + Send + Sync + 'static,
         F: Fn(&Contents) -> T + Send + Sync + 'static,
     {
-        let changes = self.inner.changes.subscribe();
-        let start = (self.clone(), look, changes, None::<T>);
-        stream::unfold(start, |(store, look, mut changes, last)| async move {
+        let start = (self.clone(), look, None::<T>);
+        stream::unfold(start, |(store, look, last)| async move {
             loop {
-                changes.mark_unchanged();
+                // Before the look, so that no change is missed after it.
+                let changed = store.inner.changes.notified();
                 let (seen, expires) = {
                     let contents = store.contents();
                     (
@@ -132,7 +132,8 @@ impl MemoryStore {
                     )
                 };
                 if last.as_ref() != Some(&seen) {
-                    return Some((Ok(seen.clone()), (store, look, changes, Some(seen))));
+                    drop(changed);
+                    return Some((Ok(seen.clone()), (store, look, Some(seen))));
                 }
                 let expiry = async {
                     match expires {
@@ -144,8 +145,8 @@ impl MemoryStore {
                     }
                 };
                 tokio::select! {
-                    // The sender lives in the store, which this stream holds.
-                    _ = changes.changed() => {}
+                    biased;
+                    () = changed => {}
                     () = expiry => {}
                 }
             }
@@ -237,6 +238,7 @@ impl KvStore for MemoryStore {
         Limits {
             store: STORE,
             ttl_min: Duration::from_millis(10),
+            shorter: None,
             ttl_max: Duration::from_secs(24 * 3600),
             certain_percent: 100,
             overdue: Duration::ZERO,
@@ -248,7 +250,7 @@ impl KvStore for MemoryStore {
     async fn open(&self, ttl: Duration) -> Result<Session, StoreError> {
         let expires = self.inner.clock.now() + ttl;
         Ok(self.change(|contents| {
-            let id = SessionId::new(format!("{:x}", contents.next_revision()));
+            let id = SessionId::new(format!("{:016x}", contents.next_revision()));
             contents.sessions.insert(id.clone(), Lease { ttl, expires });
             Session { id, ttl }
         }))

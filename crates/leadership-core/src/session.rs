@@ -41,11 +41,16 @@ struct Open {
     renew_at: Timestamp,
 }
 
-/// A session we gave up, until it is certainly gone.
+/// A session we gave up, until the store has answered that it is gone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Retired {
     session: Session,
+    /// When it has ended by itself, at a healthy store. Nobody waits for longer, but a store that was down begins its
+    /// TTL anew, and its entries would keep others from leading.
     certain_end: Timestamp,
+    /// Whether that was told.
+    ended: bool,
+    gone: bool,
     asked: Option<Ticket>,
     ask_at: Timestamp,
     failures: u32,
@@ -155,7 +160,7 @@ impl SessionMachine {
                 State::Closing { opening } if *opening == Some(ticket) => {
                     *opening = None;
                     if let SessionReply::Opened(session) = reply {
-                        self.retire(now, session);
+                        self.retire(now, session, None);
                     }
                 }
                 State::Open(open) if open.renewal.is_some_and(|(pending, _)| pending == ticket) => {
@@ -172,7 +177,7 @@ impl SessionMachine {
             SessionReply::Opened(session) => {
                 let deadline = self.timing.deadline(sent, session.ttl);
                 let renew_at = sent + self.timing.renew_every(session.ttl);
-                if now + self.timing.request_timeout < deadline {
+                if now + self.timing.request_timeout(session.ttl) < deadline {
                     self.failures = 0;
                     self.events.push_back(SessionEvent::Opened {
                         session: session.clone(),
@@ -187,11 +192,11 @@ impl SessionMachine {
                 } else {
                     // The answer came too late to be of use, or the store granted too little to renew in.
                     self.events.push_back(SessionEvent::TooShort(session.clone()));
-                    self.retire(now, session);
+                    self.retire(now, session, None);
                     self.pause(now);
                 }
             }
-            SessionReply::Failed(Failure::Permanent) => {
+            SessionReply::Failed(failure) if failure.is_permanent() => {
                 self.state = State::Idle;
                 self.events.push_back(SessionEvent::Failed);
             }
@@ -220,7 +225,7 @@ impl SessionMachine {
                 }
             }
             SessionReply::Gone => self.lose(now, EndReason::SessionLost, false),
-            SessionReply::Failed(Failure::Permanent) => {
+            SessionReply::Failed(failure) if failure.is_permanent() => {
                 self.lose(now, EndReason::SessionLost, true);
                 self.state = State::Idle;
                 self.events.push_back(SessionEvent::Failed);
@@ -236,9 +241,12 @@ impl SessionMachine {
         let Some(retired) = self.retired.get_mut(index) else {
             return;
         };
-        if matches!(reply, SessionReply::Closed | SessionReply::Gone) {
-            retired.certain_end = now;
-        } else {
+        retired.gone = match reply {
+            SessionReply::Closed | SessionReply::Gone => true,
+            SessionReply::Failed(failure) => retired.ended && failure.is_permanent(),
+            _ => false,
+        };
+        if !retired.gone {
             retired.failures += 1;
             retired.asked = None;
             retired.ask_at = now + self.timing.backoff.delay(retired.failures);
@@ -270,18 +278,27 @@ impl SessionMachine {
             reason,
         });
         if may_live {
-            self.retire(now, open.session);
+            let renewal = open.renewal.map(|(_, sent)| sent);
+            self.retire(now, open.session, renewal);
         } else {
             self.events.push_back(SessionEvent::Ended(id));
         }
     }
 
-    fn retire(&mut self, now: Timestamp, session: Session) {
-        // A renewal under way may still reach the store, so the TTL counts from now.
-        let certain_end = now + session.ttl + self.timing.overdue;
+    /// Has the session closed until it has certainly ended. A renewal that was sent and not answered may still reach
+    /// the store, as late as we would have waited for it, and start its TTL anew; and the store's clock may be slower.
+    fn retire(&mut self, now: Timestamp, session: Session, renewal: Option<Timestamp>) {
+        let arrives = renewal.map_or(now, |sent| {
+            now.max(sent + self.timing.request_timeout(session.ttl))
+        });
+        let certain_end = arrives + session.ttl + self.timing.margin + self.timing.overdue;
+        // At most one that nobody waits for.
+        self.retired.retain(|r| !r.ended);
         self.retired.push(Retired {
             session,
             certain_end,
+            ended: false,
+            gone: false,
             asked: None,
             ask_at: now,
             failures: 0,
@@ -328,14 +345,15 @@ impl SessionMachine {
             }
         }
         let events = &mut self.events;
-        self.retired.retain(|r| {
-            let ended = now >= r.certain_end;
-            if ended {
+        self.retired.retain_mut(|r| {
+            if !r.ended && (r.gone || now >= r.certain_end) {
+                r.ended = true;
                 events.push_back(SessionEvent::Ended(r.session.id.clone()));
             }
-            !ended
+            !r.gone
         });
-        if self.state == (State::Closing { opening: None }) && self.retired.is_empty() {
+        if self.state == (State::Closing { opening: None }) && self.retired.iter().all(|r| r.ended) {
+            self.retired.clear();
             self.state = State::Closed;
             self.events.push_back(SessionEvent::Closed);
         }
@@ -361,17 +379,12 @@ impl SessionMachine {
             }),
             _ => None,
         };
-        self.retired
-            .iter()
-            .map(|r| {
-                if r.asked.is_some() {
-                    r.certain_end
-                } else {
-                    r.certain_end.min(r.ask_at)
-                }
-            })
-            .chain(own)
-            .min()
+        let retired = self.retired.iter().flat_map(|r| {
+            let end = (!r.ended).then_some(r.certain_end);
+            let ask = r.asked.is_none().then_some(r.ask_at);
+            end.into_iter().chain(ask)
+        });
+        retired.chain(own).min()
     }
 
     /// The open session and its deadline. Compare the deadline with the clock before relying on it.
@@ -384,7 +397,7 @@ impl SessionMachine {
 
     /// Sessions that were given up and may still live at the store.
     pub fn retired(&self) -> impl Iterator<Item = &SessionId> {
-        self.retired.iter().map(|r| &r.session.id)
+        self.retired.iter().filter(|r| !r.ended).map(|r| &r.session.id)
     }
 
     /// Renumbers the tickets so that the last one is `last`, and returns what was taken off each. Behaviour

@@ -134,7 +134,8 @@ pub struct Contender {
     pub key: Arc<str>,
     /// The session it lives with. `None` for a foreign entry, which no session's end removes.
     pub session: Option<SessionId>,
-    /// Its number in the order of arrival; the head's is its term's token where the store lets others read it.
+    /// Its number in the order of arrival. On etcd and ZooKeeper, where whoever came first leads, the head's is its
+    /// term's token; elsewhere [`Leader::token`] tells that.
     pub order: u64,
 }
 
@@ -163,6 +164,8 @@ pub struct Limits {
     pub store: &'static str,
     /// The shortest TTL it grants.
     pub ttl_min: Duration,
+    /// What else to do for a shorter one, if anything can be done; ends a sentence that begins with "use".
+    pub shorter: Option<&'static str>,
     /// The longest.
     pub ttl_max: Duration,
     /// How much of a granted TTL, in percent, the store is certain to wait after it received a renewal.

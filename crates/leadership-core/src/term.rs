@@ -140,6 +140,11 @@ impl Term {
         }
     }
 
+    /// Whether it was asked to end, and waits for its work.
+    pub(crate) fn is_ending(&self) -> bool {
+        matches!(*self.inner.stage.borrow(), Stage::Ending(_))
+    }
+
     pub(crate) fn asked_to_end(&self, reason: EndReason) {
         self.inner.stage.send_if_modified(|stage| {
             let running = matches!(stage, Stage::Running);

@@ -154,7 +154,9 @@ async fn stop_without_a_store_returns_when_the_session_can_only_be_gone() {
     let start = Instant::now();
     soon(a.stop()).await;
     assert_eq!(world.line().await, Vec::<String>::new());
-    assert!(start.elapsed() <= TTL * 2, "{:?}", start.elapsed());
+    // Until the deadline; then the TTL with the margin, after a renewal that may be under way for its timeout.
+    let longest = TTL * 9 / 10 + TTL / 5 + TTL * 11 / 10;
+    assert!(start.elapsed() <= longest, "{:?}", start.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

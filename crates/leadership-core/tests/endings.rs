@@ -234,3 +234,33 @@ async fn following_and_standing_need_no_runtime_of_their_own() {
     .unwrap();
     assert_eq!(other, (None, None));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_leads_in_a_loop_hands_over_as_soon_as_its_work_has_ended() {
+    let world = World::new();
+    let ((ea, _), (eb, _)) = (world.process(), world.process());
+    let a = ea.stand("e", "a").unwrap();
+    soon(a.elected()).await.unwrap();
+    let b = eb.stand("e", "b").unwrap();
+    until(&b, waiting).await;
+    let working = a.clone();
+    let leading = tokio::spawn(async move {
+        // What ends its work when it is asked to, and calls `lead` again, does not work on in the same term.
+        for _ in 0..100 {
+            match working.lead(|term| async move { term.ending().await }).await {
+                Err(Error::Stopped(_)) => return,
+                other => drop(other),
+            }
+        }
+        panic!("work began again and again in a term that was asked to end");
+    });
+    sleep(Duration::from_millis(10)).await;
+    let resigned = timeout(Duration::from_secs(1), a.resign()).await;
+    assert!(
+        resigned.is_ok(),
+        "held up by work that began after it was asked to end"
+    );
+    soon(b.elected()).await.unwrap();
+    soon(a.stop()).await;
+    soon(leading).await.unwrap();
+}

@@ -9,6 +9,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
+use super::patience::Patience;
 use super::place::{Watch, next_standing, pending};
 use super::session::{SessionHandle, SessionStatus};
 use super::{failure, in_time, sleep_until};
@@ -18,7 +19,7 @@ use crate::error::StoreError;
 use crate::name::ElectionName;
 use crate::post::Post;
 use crate::registry::Registry;
-use crate::session::{Failure, Ticket, Timing};
+use crate::session::{Ticket, Timing};
 use crate::store::{Ahead, DynStore, SessionId};
 use crate::term::Term;
 use crate::time::{Clock, Timestamp};
@@ -31,6 +32,7 @@ pub(crate) struct Driver {
     pub(super) store: DynStore,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) timing: Timing,
+    patience: Patience,
     /// Kept until the candidate has stopped: looking for ghosts keeps no session open.
     pub(super) session: Option<Arc<SessionHandle>>,
     pub(super) session_task: Weak<SessionHandle>,
@@ -71,6 +73,7 @@ impl Driver {
             store,
             clock,
             timing,
+            patience: Patience::new(&timing),
             session_task: Arc::downgrade(&session),
             session: Some(session),
             status,
@@ -111,17 +114,21 @@ impl Driver {
                 due = due.into_iter().chain([self.proclaim_at]).min();
             }
             let post = self.post.clone();
+            // In this order, so that the same inputs lead to the same history. Nothing starves what comes after it:
+            // the news of the session and our replies are few, and every input does first what the time demands.
             tokio::select! {
+                biased;
+                // An error means that the session's task is gone with its runtime, and so is this one.
+                changed = self.status.changed() => if changed.is_err() { break },
                 Some((ticket, result)) = self.requests.next(), if !self.requests.is_empty() => {
                     self.learn_session();
+                    self.patience.learn(&result);
                     let reply = result.unwrap_or_else(|error| self.reply_to(error));
                     self.machine.handle_reply(clock.now(), ticket, reply);
                 }
                 (version, result) = pending(&mut self.proclaiming) => self.handle_proclaimed(version, result),
-                item = next_standing(&mut self.watch, &*clock) => self.handle_item(item),
                 () = post.woken() => self.follow_orders(),
-                // An error means that the session's task is gone with its runtime, and so is this one.
-                changed = self.status.changed() => if changed.is_err() { break },
+                item = next_standing(&mut self.watch, &*clock) => self.handle_item(item),
                 () = sleep_until(&*clock, due, None) => {
                     self.learn_session();
                     self.machine.handle_timeout(clock.now());
@@ -293,7 +300,7 @@ impl Driver {
     fn reply_to(&mut self, error: StoreError) -> ElectionReply {
         let reply = failure(&error).map_or(ElectionReply::SessionGone, ElectionReply::Failed);
         warn!(election = %self.election, %error, "request failed");
-        if reply == ElectionReply::Failed(Failure::Permanent) {
+        if matches!(reply, ElectionReply::Failed(failure) if failure.is_permanent()) {
             self.failed = Some(error.clone());
         }
         self.post.tell(Event::Error(error));
@@ -301,7 +308,7 @@ impl Driver {
     }
 
     fn perform(&mut self, ticket: Ticket, action: ElectionAction) {
-        let (store, name, limit) = (self.store.clone(), self.name, self.timing.request_timeout);
+        let (store, limit) = (self.store.clone(), self.patience.limit());
         let election = self.election.clone();
         let (version, value) = self.post.value();
         if matches!(action, ElectionAction::Enter(_)) {
@@ -314,16 +321,16 @@ impl Driver {
         let request = async move {
             let result = match action {
                 ElectionAction::Enter(session) => {
-                    in_time(limit, name, "enter", store.enter(&election, &session, &value))
+                    in_time(limit, &store, "enter", store.enter(&election, &session, &value))
                         .await
                         .map(|(place, standing)| ElectionReply::Entered(place, standing))
                 }
                 ElectionAction::Find(session) => {
-                    in_time(limit, name, "find", store.find(&election, &session))
+                    in_time(limit, &store, "find", store.find(&election, &session))
                         .await
                         .map(ElectionReply::Found)
                 }
-                ElectionAction::Leave(place) => in_time(limit, name, "leave", store.leave(&place))
+                ElectionAction::Leave(place) => in_time(limit, &store, "leave", store.leave(&place))
                     .await
                     .map(|()| ElectionReply::Left),
             };

@@ -6,6 +6,7 @@
 //! await.
 
 pub(crate) mod election;
+mod patience;
 mod place;
 pub(crate) mod session;
 
@@ -14,18 +15,19 @@ use std::time::Duration;
 
 use crate::error::{ErrorKind, Outcome, StoreError};
 use crate::session::Failure;
+use crate::store::DynStore;
 use crate::time::{Clock, Timestamp};
 
 /// Gives a request up after `limit`: what becomes of it is then unknown.
 async fn in_time<T>(
     limit: Duration,
-    store: &'static str,
+    store: &DynStore,
     operation: &'static str,
     request: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
     match tokio::time::timeout(limit, request).await {
         Ok(result) => result,
-        Err(_) => Err(StoreError::timeout(store, operation, limit)),
+        Err(_) => Err(StoreError::timeout_at(store, operation, limit)),
     }
 }
 
@@ -35,7 +37,8 @@ fn failure(error: &StoreError) -> Option<Failure> {
         return None;
     }
     Some(match (error.is_transient(), error.outcome()) {
-        (false, _) => Failure::Permanent,
+        (false, Outcome::NotApplied) => Failure::Permanent,
+        (false, Outcome::Unknown) => Failure::PermanentUnknown,
         (true, Outcome::NotApplied) => Failure::NotApplied,
         (true, Outcome::Unknown) => Failure::Unknown,
     })

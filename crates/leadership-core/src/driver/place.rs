@@ -21,6 +21,7 @@ type StandingStream = BoxStream<'static, Result<Standing, StoreError>>;
 pub(super) struct Watch {
     place: Place,
     stream: Result<StandingStream, Timestamp>,
+    opened: Timestamp,
 }
 
 impl Driver {
@@ -36,6 +37,7 @@ impl Driver {
             Some(watch) if watch.place == *place => {
                 if matches!(watch.stream, Err(at) if now >= at) {
                     watch.stream = Ok(self.store.standing(place, None));
+                    watch.opened = now;
                 }
             }
             _ => {
@@ -44,6 +46,7 @@ impl Driver {
                 self.watch = Some(Watch {
                     place: place.clone(),
                     stream,
+                    opened: now,
                 });
             }
         }
@@ -59,12 +62,12 @@ impl Driver {
         if version <= self.entered_with || self.proclaiming.is_some() || self.clock.now() < self.proclaim_at {
             return;
         }
-        let (store, name, limit) = (self.store.clone(), self.name, self.timing.request_timeout);
+        let (store, limit) = (self.store.clone(), self.timing.request_timeout);
         let place = place.clone();
         let request = async move {
             (
                 version,
-                in_time(limit, name, "proclaim", store.proclaim(&place, &value)).await,
+                in_time(limit, &store, "proclaim", store.proclaim(&place, &value)).await,
             )
         };
         self.proclaiming = Some(request.boxed());
@@ -74,7 +77,7 @@ impl Driver {
         self.proclaiming = None;
         match result {
             Ok(()) => self.entered_with = version,
-            Err(error) if failure(&error) == Some(Failure::Permanent) => {
+            Err(error) if failure(&error).is_some_and(Failure::is_permanent) => {
                 self.entered_with = version;
                 self.post.publish(version, Some(error.clone()));
                 self.post.tell(Event::Error(error));
@@ -94,16 +97,19 @@ impl Driver {
         let Some(watch) = &mut self.watch else { return };
         match item {
             Some(Ok(standing)) => {
-                self.failures = 0;
                 let place = watch.place.clone();
                 self.machine.handle_standing(self.clock.now(), &place, standing);
             }
             Some(Err(error)) => {
+                // A stream that tells the present and fails right after has not recovered.
+                if now.saturating_since(watch.opened) > self.timing.backoff.greatest {
+                    self.failures = 0;
+                }
                 self.failures += 1;
                 watch.stream = Err(now + self.timing.backoff.delay(self.failures));
                 debug!(election = %self.election, %error, "lost sight of the place; looking again");
                 self.post.tell(Event::Error(error.clone()));
-                if failure(&error) == Some(Failure::Permanent) {
+                if failure(&error).is_some_and(Failure::is_permanent) {
                     self.failed = Some(error);
                     self.machine.stop(now);
                 }

@@ -9,6 +9,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{Notify, watch};
 use tracing::{Instrument, debug, info, warn};
 
+use super::patience::Patience;
 use super::{failure, in_time, sleep_until};
 use crate::election::EndReason;
 use crate::error::{ErrorKind, Outcome, StoreError};
@@ -84,6 +85,7 @@ impl SessionHandle {
             store,
             clock,
             timing,
+            patience: Patience::new(&timing),
             orders: orders.clone(),
             status,
             requests: FuturesUnordered::new(),
@@ -132,6 +134,7 @@ struct Driver {
     store: DynStore,
     clock: Arc<dyn Clock>,
     timing: Timing,
+    patience: Patience,
     orders: Arc<Orders>,
     status: watch::Sender<SessionStatus>,
     requests: FuturesUnordered<BoxFuture<'static, (Ticket, Result<SessionReply, StoreError>)>>,
@@ -152,8 +155,11 @@ impl Driver {
                 break;
             }
             let due = self.machine.poll_timeout();
+            // In this order, so that the same inputs lead to the same history; each branch is ready rarely.
             tokio::select! {
+                biased;
                 Some((ticket, result)) = self.requests.next(), if !self.requests.is_empty() => {
+                    self.patience.learn(&result);
                     let reply = result.unwrap_or_else(|error| self.reply_to(error));
                     self.machine.handle_reply(clock.now(), ticket, reply);
                 }
@@ -278,17 +284,21 @@ impl Driver {
     }
 
     fn perform(&mut self, ticket: Ticket, action: SessionAction) {
-        let (store, name) = (self.store.clone(), self.name);
-        let (ttl, limit) = (self.timing.ttl, self.timing.request_timeout);
+        let store = self.store.clone();
+        let ttl = self.timing.ttl;
+        let limit = match &action {
+            SessionAction::Renew(session) => self.timing.request_timeout(session.ttl),
+            _ => self.patience.limit(),
+        };
         let request = async move {
             let result = match action {
-                SessionAction::Open => in_time(limit, name, "open", store.open(ttl))
+                SessionAction::Open => in_time(limit, &store, "open", store.open(ttl))
                     .await
                     .map(SessionReply::Opened),
-                SessionAction::Renew(session) => in_time(limit, name, "renew", store.renew(&session))
+                SessionAction::Renew(session) => in_time(limit, &store, "renew", store.renew(&session))
                     .await
                     .map(SessionReply::Renewed),
-                SessionAction::Close(session) => in_time(limit, name, "close", store.close(&session))
+                SessionAction::Close(session) => in_time(limit, &store, "close", store.close(&session))
                     .await
                     .map(|()| SessionReply::Closed),
             };

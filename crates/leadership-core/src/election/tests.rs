@@ -273,6 +273,17 @@ fn refused_input_ends_the_campaign() {
 }
 
 #[test]
+fn refused_input_that_may_have_left_an_entry_is_looked_for_before_the_campaign_ends() {
+    let (mut machine, ticket) = entering();
+    machine.handle_reply(at(101), ticket, ElectionReply::Failed(Failure::PermanentUnknown));
+    assert_eq!(events(&mut machine), [ElectionEvent::Failed]);
+    let (ticket, action) = machine.poll_action().expect("an action");
+    assert!(matches!(action, ElectionAction::Find(_)), "{action:?}");
+    machine.handle_reply(at(102), ticket, ElectionReply::Found(None));
+    assert_eq!(events(&mut machine), [ElectionEvent::Stopped]);
+}
+
+#[test]
 fn a_session_that_the_store_calls_gone_is_reported() {
     let (mut machine, ticket) = entering();
     machine.handle_reply(at(101), ticket, ElectionReply::SessionGone);

@@ -18,8 +18,17 @@ pub enum Failure {
     NotApplied,
     /// It may have taken effect, or may yet.
     Unknown,
-    /// Trying again cannot help.
+    /// Trying again cannot help, and it changed nothing.
     Permanent,
+    /// Trying again cannot help, but it may have taken effect.
+    PermanentUnknown,
+}
+
+impl Failure {
+    /// Whether trying again cannot help.
+    pub fn is_permanent(self) -> bool {
+        matches!(self, Self::Permanent | Self::PermanentUnknown)
+    }
 }
 
 /// The durations that the machines work with. Made and checked by [`Config`](crate::Config).
@@ -46,12 +55,28 @@ pub struct Timing {
 impl Timing {
     /// Until when a session is certain to live, if a renewal sent at `sent` was acknowledged with `granted`.
     pub fn deadline(&self, sent: Timestamp, granted: Duration) -> Timestamp {
-        sent + granted.saturating_mul(self.certain_percent) / 100 - self.margin
+        let certain = granted.saturating_mul(self.certain_percent) / 100;
+        sent + certain - self.in_proportion(self.margin, granted)
     }
 
     /// Time between renewals of a session granted for `granted`, which may be shorter than what was asked.
     pub(super) fn renew_every(&self, granted: Duration) -> Duration {
-        self.renew_every.min(granted / 3)
+        self.in_proportion(self.renew_every, granted)
+    }
+
+    /// How long a request may take that renews a session granted for `granted`.
+    pub(crate) fn request_timeout(&self, granted: Duration) -> Duration {
+        self.in_proportion(self.request_timeout, granted)
+    }
+
+    /// What a duration chosen for the TTL that was asked for comes to for a shorter one. So does the margin: it is for
+    /// clocks whose *rates* differ, and these drift apart in proportion.
+    fn in_proportion(&self, duration: Duration, granted: Duration) -> Duration {
+        if granted >= self.ttl {
+            return duration;
+        }
+        let nanos = duration.as_nanos() * granted.as_nanos() / self.ttl.as_nanos().max(1);
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
     /// Takes over what the store says of itself.

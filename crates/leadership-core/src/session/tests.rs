@@ -1,5 +1,7 @@
 //! Tables: a sequence of inputs, and exactly what comes out.
 
+use std::time::Duration;
+
 use super::*;
 use crate::fixtures::{at, secs, session, timing};
 
@@ -132,11 +134,76 @@ fn a_lost_session_counts_as_gone_only_when_that_is_certain() {
     machine.handle_reply(at(111), *close, SessionReply::Failed(Failure::Unknown));
     assert_eq!(machine.retired().count(), 1);
     assert_eq!(events(&mut machine), []);
-    machine.handle_timeout(at(120));
-    assert_eq!(events(&mut machine), []);
-    // Lost at 109, a renewal under way may have started the TTL then; and the store may be late.
     machine.handle_timeout(at(121));
+    assert_eq!(events(&mut machine), []);
+    // Lost at 109, the TTL may have started then; the store's clock may be slower, and the store late.
+    machine.handle_timeout(at(122));
     assert_eq!(events(&mut machine), [SessionEvent::Ended(SessionId::new("s"))]);
+}
+
+/// A machine without an open session, whose lost one counts as gone though the store never answered that it is closed.
+fn outlasted() -> SessionMachine {
+    let mut machine = open();
+    for second in 109..123 {
+        machine.handle_timeout(at(second));
+        while let Some((ticket, _)) = machine.poll_action() {
+            machine.handle_reply(at(second), ticket, SessionReply::Failed(Failure::Unknown));
+        }
+    }
+    assert_eq!(
+        events(&mut machine)[1..],
+        [SessionEvent::Ended(SessionId::new("s"))]
+    );
+    machine
+}
+
+#[test]
+fn a_lost_session_is_closed_even_when_a_healthy_store_would_have_ended_it() {
+    let mut machine = outlasted();
+    let close = |machine: &mut SessionMachine| {
+        machine.handle_timeout(at(200));
+        let asked: Vec<_> = std::iter::from_fn(|| machine.poll_action()).collect();
+        let close = SessionAction::Close(session("s"));
+        asked.into_iter().find(|(_, action)| *action == close)
+    };
+    let (ticket, _) = close(&mut machine).expect("closed again");
+    machine.handle_reply(at(201), ticket, SessionReply::Closed);
+    assert_eq!(close(&mut machine), None, "the store has answered");
+    assert_eq!(events(&mut machine), [], "it was told before");
+}
+
+#[test]
+fn closing_waits_for_no_session_that_a_healthy_store_would_have_ended() {
+    let mut machine = outlasted();
+    machine.close(at(200));
+    machine.handle_timeout(at(200));
+    let opening = machine.poll_action();
+    if let Some((ticket, SessionAction::Open)) = opening {
+        machine.handle_reply(at(201), ticket, SessionReply::Failed(Failure::NotApplied));
+    }
+    assert_eq!(events(&mut machine), [SessionEvent::Closed]);
+    assert_eq!(machine.poll_timeout(), None, "nothing of it is left");
+}
+
+#[test]
+fn a_renewal_under_way_when_the_session_is_lost_may_keep_it_from_ending() {
+    let mut machine = open();
+    machine.handle_timeout(at(103));
+    let renewal = only(&mut machine);
+    machine.close(at(104));
+    events(&mut machine);
+    let close = only(&mut machine);
+    machine.handle_reply(at(104), renewal, SessionReply::Failed(Failure::Unknown));
+    machine.handle_reply(at(105), close, SessionReply::Failed(Failure::Unknown));
+    // It was sent at 103, and may arrive as late as we would have waited for it, at 105.
+    machine.handle_timeout(at(117));
+    assert_eq!(events(&mut machine), []);
+    machine.handle_timeout(at(118));
+    let id = SessionId::new("s");
+    assert_eq!(
+        events(&mut machine),
+        [SessionEvent::Ended(id), SessionEvent::Closed]
+    );
 }
 
 #[test]
@@ -190,7 +257,7 @@ fn refused_credentials_are_not_tried_again() {
 }
 
 #[test]
-fn a_grant_too_short_to_renew_in_is_told_and_not_used() {
+fn a_grant_whose_answer_leaves_no_time_to_renew_is_told_and_not_used() {
     let mut machine = SessionMachine::new(timing());
     machine.open(at(100));
     let ticket = only(&mut machine);
@@ -198,9 +265,31 @@ fn a_grant_too_short_to_renew_in_is_told_and_not_used() {
         ttl: secs(2),
         ..session("short")
     };
-    machine.handle_reply(at(100), ticket, SessionReply::Opened(short.clone()));
+    machine.handle_reply(at(102), ticket, SessionReply::Opened(short.clone()));
     assert_eq!(events(&mut machine), [SessionEvent::TooShort(short.clone())]);
     assert_eq!(actions(&mut machine), [SessionAction::Close(short)]);
+}
+
+#[test]
+fn a_session_granted_for_a_tenth_is_renewed_and_believed_in_proportion() {
+    let mut machine = SessionMachine::new(timing());
+    machine.open(at(100));
+    let ticket = only(&mut machine);
+    let short = Session {
+        ttl: secs(1),
+        ..session("short")
+    };
+    machine.handle_reply(at(100), ticket, SessionReply::Opened(short.clone()));
+    let millis = |millis| at(100) + Duration::from_millis(millis);
+    let deadline = millis(900);
+    assert_eq!(
+        events(&mut machine),
+        [SessionEvent::Opened {
+            session: short,
+            deadline
+        }]
+    );
+    assert_eq!(machine.poll_timeout(), Some(millis(300)));
 }
 
 #[test]
