@@ -4,10 +4,12 @@
 //! machine's wake-up dominates both. Absolute times hold on no other machine; the ratios do, roughly.
 
 mod measure;
-mod worker;
+
+use std::time::Duration;
 
 use async_trait::async_trait;
-use leadership_core::DynStore;
+
+use crate::worker::{Connect, serve};
 
 pub use measure::run;
 
@@ -29,14 +31,65 @@ pub trait Subject: Send + Sync {
     /// One write to the store with its plain client: the floor.
     async fn write(&self) -> anyhow::Result<()>;
 
-    /// Requests that the store has received so far, by its own counters, apart from renewals of sessions.
+    /// Where requests are counted.
+    fn counted_url(&self) -> String {
+        self.url()
+    }
+
+    /// Requests that the store has received so far at [`counted_url`](Self::counted_url), apart from renewals of
+    /// sessions.
     async fn requests(&self) -> anyhow::Result<f64>;
 
-    /// Connections or streams over which sessions are renewed that the store has seen opened so far.
-    async fn renewal_streams(&self) -> anyhow::Result<f64>;
+    /// What many elections of one process share, so that it is renewed once: `"keep-alive streams"`.
+    fn renewed(&self) -> &'static str;
+
+    /// How many of them the store has, or has seen so far.
+    async fn renewals(&self) -> anyhow::Result<f64>;
+
+    /// What shall be reached on this store.
+    fn goals(&self) -> Goals;
+
+    /// The configurations whose failover is measured: a name, a URL, the ttl asked for, how many leaders are killed.
+    fn failovers(&self) -> Vec<Failover> {
+        vec![Failover {
+            name: "",
+            url: self.url(),
+            ttl: SHORT,
+            kills: 12,
+        }]
+    }
 
     /// What peers do on this store in the same run: name, time to lead unopposed, time of a handover.
-    async fn peers(&self) -> anyhow::Result<Vec<Peer>>;
+    async fn peers(&self) -> anyhow::Result<Vec<Peer>> {
+        Ok(Vec::new())
+    }
+}
+
+/// The shortest ttl that is sensible on every store.
+pub const SHORT: Duration = Duration::from_secs(2);
+
+/// What shall be reached: ratios to the floor, and requests.
+#[derive(Clone, Copy, Debug)]
+pub struct Goals {
+    /// Standing unopposed.
+    pub standing: f64,
+    /// From resigning to the other's election.
+    pub handover: f64,
+    /// Requests for a handover, however many wait.
+    pub requests: f64,
+}
+
+/// Leaders that are killed.
+#[derive(Clone, Debug)]
+pub struct Failover {
+    /// What is special about it, to be printed.
+    pub name: &'static str,
+    /// Where the elections are.
+    pub url: String,
+    /// The ttl that is asked for.
+    pub ttl: Duration,
+    /// How many leaders, each at another moment between two renewals.
+    pub kills: u32,
 }
 
 /// Another library, measured in the same run.
@@ -45,32 +98,31 @@ pub struct Peer {
     /// Its name.
     pub name: &'static str,
     /// Times to lead unopposed.
-    pub standing: Vec<std::time::Duration>,
+    pub standing: Vec<Duration>,
     /// Times from resigning to the other being elected.
-    pub handover: Vec<std::time::Duration>,
+    pub handover: Vec<Duration>,
 }
 
 /// The pause between two events.
 pub async fn pace() {
-    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
 }
-
-/// How a benchmark's program connects to a URL.
-pub type Connect = fn(&str) -> anyhow::Result<DynStore>;
 
 /// The `main` of a store's benchmark: measures, or is one of the processes that the measuring one has started.
 ///
 /// # Errors
 /// What went wrong.
-pub async fn main<F>(connect: Connect, start: impl FnOnce() -> F) -> anyhow::Result<()>
+pub fn main<F>(connect: Connect, start: impl FnOnce() -> F) -> anyhow::Result<()>
 where
     F: Future<Output = anyhow::Result<Box<dyn Subject>>>,
 {
-    if let Some(order) = worker::Order::from_environment()? {
-        return worker::work(order, connect).await;
+    if serve(connect)? {
+        return Ok(());
     }
-    let subject = start().await?;
-    // On a worker of the runtime, as an application's own tasks are: `main` has a thread apart, and each answer
-    // would cost a hop more.
-    tokio::spawn(async move { run(&*subject, connect).await }).await?
+    tokio::runtime::Runtime::new()?.block_on(async {
+        let subject = start().await?;
+        // On a worker of the runtime, as an application's own tasks are: `main` has a thread apart, and each answer
+        // would cost a hop more.
+        tokio::spawn(async move { run(&*subject, connect).await }).await?
+    })
 }

@@ -1,4 +1,4 @@
-//! The little HTTP that health checks and counters need: one GET, without a client library.
+//! The little HTTP that health checks, counters and looking into Consul need, without a client library.
 
 use anyhow::{Context, Result};
 use std::{net::SocketAddr, time::Duration};
@@ -11,9 +11,23 @@ use tokio::{
 /// A paused node accepts connections and then says nothing.
 const ANSWER: Duration = Duration::from_secs(3);
 
-/// Status and body.
+/// Status and body of one GET.
 pub(super) async fn get(server: SocketAddr, path: &str) -> Result<(u16, String)> {
-    let request = format!("GET {path} HTTP/1.0\r\nHost: {server}\r\n\r\n");
+    request(server, "GET", path, "", "").await
+}
+
+/// Status and body of any request; `headers` are whole lines.
+pub(super) async fn request(
+    server: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: &str,
+) -> Result<(u16, String)> {
+    let length = body.len();
+    let request = format!(
+        "{method} {path} HTTP/1.0\r\nHost: {server}\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
+    );
     let exchange = async {
         let mut stream = TcpStream::connect(server).await?;
         stream.write_all(request.as_bytes()).await?;
@@ -22,7 +36,7 @@ pub(super) async fn get(server: SocketAddr, path: &str) -> Result<(u16, String)>
         stream.read_to_end(&mut answer).await?;
         anyhow::Ok(answer)
     };
-    let context = || format!("GET http://{server}{path}");
+    let context = || format!("{method} http://{server}{path}");
     let answer = timeout(ANSWER, exchange)
         .await
         .with_context(context)?

@@ -1,6 +1,6 @@
 //! One server in a container, and what can be done to it. Knows nothing of a particular store.
 
-use super::{docker, etcdctl::Output, network::Network};
+use super::{docker, network::Network, tool::Output};
 use anyhow::{Context, Result};
 use std::net::{Ipv4Addr, SocketAddr};
 use testcontainers::{
@@ -12,10 +12,12 @@ use testcontainers::{
 
 /// A container, removed on drop.
 #[derive(Debug)]
-pub(super) struct Node {
+pub struct Node {
     docker: Docker,
     container: ContainerAsync<GenericImage>,
     name: String,
+    /// Ports of the container, and those of 127.0.0.1 that lead to them.
+    ports: Vec<(u16, u16)>,
 }
 
 /// What to start a node from, apart from its image and environment.
@@ -35,7 +37,7 @@ impl Node {
             .with_container_name(&name)
             .with_network(place.network.name())
             .with_labels(docker::labels());
-        let container = with_ports(request, place.ports).start().await;
+        let container = with_ports(request, &place.ports).start().await;
         let container = container.with_context(|| {
             format!("cannot start {name}; if its image is missing, `cargo xtask images` makes it")
         })?;
@@ -43,6 +45,7 @@ impl Node {
             docker,
             container,
             name,
+            ports: place.ports,
         })
     }
 
@@ -52,6 +55,17 @@ impl Node {
 
     pub(super) fn id(&self) -> &str {
         self.container.id()
+    }
+
+    pub(super) fn image(&self) -> &GenericImage {
+        self.container.image()
+    }
+
+    /// Where `port` of the container is reached.
+    pub(super) fn addr(&self, port: u16) -> Result<SocketAddr> {
+        let found = self.ports.iter().find(|(container, _)| *container == port);
+        let (_, host) = found.with_context(|| format!("port {port} of {} is not published", self.name))?;
+        Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, *host)))
     }
 
     pub(super) async fn pause(&self) -> Result<()> {
@@ -108,6 +122,12 @@ impl Node {
         Ok(state.running.unwrap_or_default() && !state.paused.unwrap_or_default())
     }
 
+    /// Whether it runs, paused or not.
+    pub(super) async fn is_alive(&self) -> Result<bool> {
+        let state = self.docker.inspect_container(self.id(), None).await?.state;
+        Ok(state.unwrap_or_default().running.unwrap_or_default())
+    }
+
     /// Runs a command in the container to its end.
     pub(super) async fn exec(&self, command: Vec<String>) -> Result<Output> {
         let context = || format!("cannot run {command:?} in {}", self.name);
@@ -148,10 +168,10 @@ impl Node {
 /// Publishes ports on 127.0.0.1 only; testcontainers by itself does so on all addresses.
 fn with_ports(
     request: ContainerRequest<GenericImage>,
-    ports: Vec<(u16, u16)>,
+    ports: &[(u16, u16)],
 ) -> ContainerRequest<GenericImage> {
-    let mapped = |request: ContainerRequest<GenericImage>, (container, host)| {
-        request.with_mapped_port(host, ContainerPort::Tcp(container))
+    let mapped = |request: ContainerRequest<GenericImage>, (container, host): &(u16, u16)| {
+        request.with_mapped_port(*host, ContainerPort::Tcp(*container))
     };
     let local = |config: &mut HostConfig| {
         let bindings = config
@@ -163,12 +183,7 @@ fn with_ports(
             .for_each(|binding| binding.host_ip = Some(Ipv4Addr::LOCALHOST.to_string()));
     };
     ports
-        .into_iter()
+        .iter()
         .fold(request, mapped)
         .with_host_config_modifier(local)
-}
-
-/// Where a published port is reached.
-pub(super) fn local(port: u16) -> SocketAddr {
-    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }

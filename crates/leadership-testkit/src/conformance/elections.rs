@@ -119,9 +119,8 @@ async fn a_candidate_whose_session_is_ended_is_told_and_stands_again(bench: Benc
         .first()
         .and_then(|head| head.session.clone())
         .context("nobody in line")?;
-    store
-        .close(&leadership_core::Session { id, ttl: bench.ttl() })
-        .await?;
+    let session = leadership_core::Session { id, ttl: bench.ttl() };
+    bench.harness.end(&session).await?;
     let reason = term.ended().await;
     ensure!(
         matches!(reason, EndReason::EntryRemoved | EndReason::SessionLost),

@@ -24,6 +24,13 @@ pub trait Harness: Send + Sync + 'static {
 
     /// Removes an entry as an operator would, past every fence.
     async fn remove(&self, place: &Place) -> anyhow::Result<()>;
+
+    /// Ends a session that some client has opened, as an operator would. Any client can, unless the store asks
+    /// for something that only the one has which opened it.
+    async fn end(&self, session: &Session) -> anyhow::Result<()> {
+        self.client().await?.close(session).await?;
+        Ok(())
+    }
 }
 
 /// The memory store under test.

@@ -96,11 +96,12 @@ async fn renewing_an_ended_session_says_that_it_is_gone(bench: Bench) -> Outcome
 async fn renewing_a_session_that_never_was_says_that_it_is_gone(bench: Bench) -> Outcome {
     let (store, mut session) = bench.session().await?;
     store.close(&session).await?;
-    // Of the right form, but another: its last digit changed.
-    let mut id = session.id.as_str().to_owned();
-    let last = id.pop();
-    id.push(if last == Some('1') { '2' } else { '1' });
-    session.id = SessionId::new(id);
+    // Of the right form, but another: its first digit changed. The last one may be what tells it from a session of
+    // another case.
+    let id = session.id.as_str();
+    let (mark, digits) = id.split_at(if id.starts_with("0x") { 2 } else { 0 });
+    let first = if digits.starts_with('5') { '4' } else { '5' };
+    session.id = SessionId::new(format!("{mark}{first}{}", &digits[1..]));
     ensure!(kind(store.renew(&session).await) == Some(ErrorKind::SessionGone));
     Ok(())
 }

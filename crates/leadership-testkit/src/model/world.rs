@@ -1,6 +1,6 @@
 //! What there is in the model at one instant: the nodes, the abstract store, and what is on the wire.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use leadership_core::election::{ElectionAction, ElectionMachine, ElectionReply};
 use leadership_core::session::{SessionAction, SessionMachine, SessionReply, Ticket};
@@ -9,39 +9,79 @@ use leadership_core::{Ahead, ElectionName, Place, SessionId, Standing, Token};
 /// Everything there is at one instant.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct World {
+    /// The store's clock.
     pub(super) now: u32,
     pub(super) nodes: Vec<Node>,
     pub(super) store: Store,
     pub(super) wire: Vec<Message>,
     pub(super) losses: u8,
-    pub(super) highest: u64,
-    pub(super) out_of_order: bool,
+    pub(super) removals: u8,
+    /// For each election, the highest token of a term whose entry nobody removed by hand.
+    pub(super) highest: Vec<u64>,
+    /// What must never happen has.
+    pub(super) breach: Option<Breach>,
+}
+
+/// What the nodes did at some time and must never do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Breach {
+    /// A term began with a token no higher than that of an earlier one.
+    TokenOrder,
+    /// A term that was over was believed again.
+    Revived,
+    /// A term went on after its node was told that its entry is gone.
+    Deaf,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Node {
     pub(super) session: SessionMachine,
-    pub(super) election: ElectionMachine,
-    pub(super) resignations: u8,
-    pub(super) stopped: bool,
-    pub(super) terms: u8,
+    /// Its part in each election; all of them share the session.
+    pub(super) stands: Vec<Stand>,
+    /// How far its clock is behind the store's.
+    pub(super) behind: u32,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Stand {
+    pub(super) election: ElectionMachine,
+    pub(super) resignations: u8,
+    pub(super) proclaims: u8,
+    pub(super) stopped: bool,
+    /// It has told that it has stopped, and holds the session no more.
+    pub(super) released: bool,
+    pub(super) terms: u8,
+    /// The token of its last term.
+    pub(super) last: u64,
+    /// The term that a reader would have believed at the last look.
+    pub(super) believed: Option<u64>,
+    /// The last term that a reader has seen end.
+    pub(super) over: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Lease {
+    pub(super) owner: usize,
+    /// When it may be expired.
+    pub(super) expires: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Store {
     pub(super) revision: u64,
     pub(super) opened: u64,
-    /// When each session may be expired.
-    pub(super) sessions: BTreeMap<SessionId, u32>,
-    /// The line: fence and session of each entry.
-    pub(super) line: BTreeMap<u64, SessionId>,
+    pub(super) sessions: BTreeMap<SessionId, Lease>,
+    /// The line of each election: fence and session of each entry.
+    pub(super) lines: Vec<BTreeMap<u64, SessionId>>,
+    /// Fences of entries that were removed by hand, as long as their nodes do not know.
+    pub(super) removed: BTreeSet<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Lane {
     Session(Ticket),
     Election(Ticket),
-    /// Given up by its sender; nobody waits for the reply.
+    /// Nobody waits for the reply: given up by its sender, or of no interest to the machines.
     Orphan,
 }
 
@@ -52,16 +92,28 @@ pub(super) struct Message {
     pub(super) body: Body,
 }
 
+/// The number is the election's.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Body {
     AskSession(SessionAction),
-    AskElection(ElectionAction),
+    AskElection(usize, ElectionAction),
+    AskProclaim(usize, Place),
     TellSession(SessionReply),
-    TellElection(ElectionReply),
-    Standing(Place, Standing),
+    TellElection(usize, ElectionReply),
+    Standing(usize, Place, Standing),
 }
 
 impl Store {
+    pub(super) fn new(elections: usize) -> Self {
+        Self {
+            revision: 0,
+            opened: 0,
+            sessions: BTreeMap::new(),
+            lines: vec![BTreeMap::new(); elections],
+            removed: BTreeSet::new(),
+        }
+    }
+
     pub(super) fn next(&mut self) -> u64 {
         self.revision += 1;
         self.revision
@@ -69,41 +121,59 @@ impl Store {
 
     pub(super) fn end(&mut self, id: &SessionId) {
         self.sessions.remove(id);
-        self.line.retain(|_, session| session != id);
+        for line in &mut self.lines {
+            line.retain(|_, session| session != id);
+        }
     }
 
-    pub(super) fn find(&self, id: &SessionId) -> Option<Place> {
-        let (fence, _) = self.line.iter().find(|(_, session)| *session == id)?;
-        let election = ElectionName::new("e").ok()?;
+    /// A session removed by hand, and with it its entries.
+    pub(super) fn remove_session(&mut self, id: &SessionId) {
+        let entries = self.lines.iter().flatten();
+        let theirs = entries.filter(|(_, session)| *session == id);
+        self.removed.extend(theirs.map(|(fence, _)| *fence));
+        self.end(id);
+    }
+
+    pub(super) fn remove_entry(&mut self, election: usize, fence: u64) {
+        if self.lines[election].remove(&fence).is_some() {
+            self.removed.insert(fence);
+        }
+    }
+
+    pub(super) fn find(&self, election: usize, id: &SessionId) -> Option<Place> {
+        let (fence, _) = self.lines[election].iter().find(|(_, session)| *session == id)?;
         Some(Place {
-            election,
+            election: ElectionName::new(["a", "b", "c"][election]).ok()?,
             session: id.clone(),
             key: "".into(),
             fence: *fence,
         })
     }
 
-    pub(super) fn enter(&mut self, id: &SessionId) -> ElectionReply {
-        if !self.sessions.contains_key(id) {
+    /// `dead_too` is a fault: an entry is made for a session that does not live.
+    pub(super) fn enter(&mut self, election: usize, id: &SessionId, dead_too: bool) -> ElectionReply {
+        if !self.sessions.contains_key(id) && !dead_too {
             return ElectionReply::SessionGone;
         }
-        if self.find(id).is_none() {
+        if self.find(election, id).is_none() {
             let fence = self.next();
-            self.line.insert(fence, id.clone());
+            self.lines[election].insert(fence, id.clone());
         }
-        match self.find(id) {
+        match self.find(election, id) {
             Some(place) => {
-                let standing = self.standing(&place);
+                let standing = self.standing(election, &place, false);
                 ElectionReply::Entered(place, standing)
             }
             None => ElectionReply::SessionGone,
         }
     }
 
-    pub(super) fn standing(&self, place: &Place) -> Standing {
-        if !self.line.contains_key(&place.fence) {
+    /// `blind` is a fault: who has nobody ahead is first, though his own entry is gone.
+    pub(super) fn standing(&self, election: usize, place: &Place, blind: bool) -> Standing {
+        let line = &self.lines[election];
+        if !line.contains_key(&place.fence) && !blind {
             Standing::Gone
-        } else if self.line.range(..place.fence).next().is_some() {
+        } else if line.range(..place.fence).next().is_some() {
             Standing::Behind(Ahead {
                 key: "".into(),
                 foreign: false,
@@ -111,5 +181,22 @@ impl Store {
         } else {
             Standing::First(Token(place.fence))
         }
+    }
+
+    /// Who leads when the first one leaves.
+    pub(super) fn next_in_line(&self, election: usize) -> Option<usize> {
+        self.owner(self.lines[election].values().nth(1)?)
+    }
+
+    /// Whether the entry with this fence stands, and its session lives.
+    pub(super) fn stands(&self, election: usize, fence: u64) -> bool {
+        self.lines[election]
+            .get(&fence)
+            .is_some_and(|session| self.sessions.contains_key(session))
+    }
+
+    /// Whose session this is.
+    pub(super) fn owner(&self, id: &SessionId) -> Option<usize> {
+        self.sessions.get(id).map(|lease| lease.owner)
     }
 }

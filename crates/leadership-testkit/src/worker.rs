@@ -1,19 +1,33 @@
-//! A process of its own with one candidate, or with many, that the measuring process starts and asks by lines.
+//! A process of its own with one candidate, or with many, that a test or a measurement starts from its own program,
+//! asks by lines, and can kill.
 
 use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use leadership_core::{BootClock, Clock, Config, Elections};
+use leadership_core::{BootClock, Clock, Config, DynStore, Elections};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
-use super::Connect;
+const ORDER: &str = "LEADERSHIP_TEST_WORKER";
 
-const ORDER: &str = "LEADERSHIP_BENCH_WORKER";
+/// How the program connects to a store's URL.
+pub type Connect = fn(&str) -> anyhow::Result<DynStore>;
+
+/// Is a worker until it is told to end, if this process was started as one; the first thing that `main` does.
+///
+/// # Errors
+/// What went wrong in a worker.
+pub fn serve(connect: Connect) -> anyhow::Result<bool> {
+    let Some(order) = Order::from_environment()? else {
+        return Ok(false);
+    };
+    tokio::runtime::Runtime::new()?.block_on(work(order, connect))?;
+    Ok(true)
+}
 
 /// What a worker is to do.
-pub(super) struct Order {
+struct Order {
     url: String,
     election: String,
     ttl: Duration,
@@ -21,7 +35,7 @@ pub(super) struct Order {
 }
 
 impl Order {
-    pub(super) fn from_environment() -> anyhow::Result<Option<Self>> {
+    fn from_environment() -> anyhow::Result<Option<Self>> {
         let Ok(order) = std::env::var(ORDER) else {
             return Ok(None);
         };
@@ -42,12 +56,12 @@ impl Order {
 }
 
 /// Nanoseconds on the clock that all processes of a machine share.
-pub(super) fn nanos() -> u128 {
+pub fn nanos() -> u128 {
     BootClock.now().since_start().as_nanos()
 }
 
 /// Stands, and says when it is elected and when it stops believing; resigns when it is told to by a line.
-pub(super) async fn work(order: Order, connect: Connect) -> anyhow::Result<()> {
+async fn work(order: Order, connect: Connect) -> anyhow::Result<()> {
     let before = resident()?;
     let elections = Elections::new(connect(&order.url)?, Config::with_ttl(order.ttl))?;
     if order.elections > 1 {
@@ -109,15 +123,20 @@ fn resident() -> anyhow::Result<i64> {
     Ok(kib.parse()?)
 }
 
-/// A worker as the measuring process sees it.
-pub(super) struct Worker {
+/// A worker, as whoever started it sees it. Killed on drop.
+#[derive(Debug)]
+pub struct Worker {
     child: Child,
     stdin: ChildStdin,
     lines: Lines<BufReader<ChildStdout>>,
 }
 
 impl Worker {
-    pub(super) fn start(url: &str, election: &str, ttl: Duration, elections: usize) -> anyhow::Result<Self> {
+    /// Starts this program anew as a worker that stands with as many candidates.
+    ///
+    /// # Errors
+    /// When no process can be started.
+    pub fn start(url: &str, election: &str, ttl: Duration, elections: usize) -> anyhow::Result<Self> {
         let mut child = Command::new(std::env::current_exe()?)
             .env(ORDER, format!("{url} {election} {} {elections}", ttl.as_millis()))
             .stdin(Stdio::piped())
@@ -129,9 +148,21 @@ impl Worker {
         Ok(Self { child, stdin, lines })
     }
 
-    /// The numbers after `word` in the next line, which must begin with it.
-    pub(super) async fn expect(&mut self, word: &str) -> anyhow::Result<Vec<u128>> {
-        let line = tokio::time::timeout(Duration::from_secs(60), self.lines.next_line()).await;
+    /// The numbers after `word` in the next line, which must begin with it: `elected`, `ended`, `resigning`,
+    /// `resigned` with the time in [`nanos`]. Cancel safe.
+    ///
+    /// # Errors
+    /// When it says something else, or nothing for a minute.
+    pub async fn expect(&mut self, word: &str) -> anyhow::Result<Vec<u128>> {
+        self.expect_within(word, Duration::from_secs(60)).await
+    }
+
+    /// As [`expect`](Self::expect), with a patience of one's own.
+    ///
+    /// # Errors
+    /// When it says something else, or nothing for so long.
+    pub async fn expect_within(&mut self, word: &str, patience: Duration) -> anyhow::Result<Vec<u128>> {
+        let line = tokio::time::timeout(patience, self.lines.next_line()).await;
         let line = line
             .with_context(|| format!("waiting for {word:?}"))??
             .context("the worker has ended")?;
@@ -143,13 +174,28 @@ impl Worker {
             .collect()
     }
 
-    pub(super) async fn resign(&mut self) -> anyhow::Result<()> {
+    /// Tells it to resign.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub async fn resign(&mut self) -> anyhow::Result<()> {
         self.stdin.write_all(b"resign\n").await?;
         Ok(self.stdin.flush().await?)
     }
 
-    /// Closes its line and waits until it has gone.
-    pub(super) async fn end(self) -> anyhow::Result<()> {
+    /// Kills it without warning, and waits until it is dead.
+    ///
+    /// # Errors
+    /// When it cannot be killed.
+    pub async fn kill(mut self) -> anyhow::Result<()> {
+        Ok(self.child.kill().await?)
+    }
+
+    /// Closes its line and waits until it has left and gone.
+    ///
+    /// # Errors
+    /// When it does not go.
+    pub async fn end(self) -> anyhow::Result<()> {
         let Self { mut child, stdin, .. } = self;
         drop(stdin);
         tokio::time::timeout(Duration::from_secs(60), child.wait()).await??;

@@ -1,30 +1,14 @@
-//! The clusters that other tests rely on: that they start, that faults do what they say, and that nothing is
-//! left.
+//! etcd: the faults that all clusters have, and what only it has.
 
+use super::{PATIENCE, eventually};
 use anyhow::{Context, Result};
 use leadership_testkit::cluster::{EtcdCluster, Proxy};
-use std::{
-    future::Future,
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
+use std::{net::SocketAddr, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     time::timeout,
 };
-
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Asks until the answer is yes.
-async fn eventually<F: Future<Output = Result<bool>>>(what: &str, mut ask: impl FnMut() -> F) -> Result<()> {
-    let begin = Instant::now();
-    while !ask().await? {
-        anyhow::ensure!(begin.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    Ok(())
-}
 
 async fn put(cluster: &EtcdCluster, key: &str, value: &str) -> Result<()> {
     let output = cluster.etcdctl(&["put", key, value]).await?;

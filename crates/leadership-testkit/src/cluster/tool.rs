@@ -1,9 +1,7 @@
-//! `etcdctl`, for looking into the store and for standing in elections from outside.
+//! Programs of a server's own image, for looking into the store and for standing in elections from outside:
+//! `etcdctl`, `consul`, `zkCli.sh`.
 
-use super::{
-    docker,
-    tls::{self, Authority},
-};
+use super::{docker, node::Node, tls::Authority};
 use anyhow::{Context, Result, bail};
 use std::{pin::Pin, time::Duration};
 use testcontainers::{
@@ -16,9 +14,6 @@ use tokio::{
     runtime::Handle,
     time::timeout,
 };
-
-/// The image of etcd: variable and default.
-pub(super) const ETCD_IMAGE: (&str, &str) = ("LEADERSHIP_ETCD_IMAGE", "leadership/etcd:3.5.16");
 
 /// What a command that has ended left behind.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,39 +33,44 @@ impl Output {
     }
 }
 
-/// An `etcdctl` that runs in a container of its own until it is ended; removed on drop.
-pub struct Etcdctl {
+/// A program that runs in a container of its own until it is ended; removed on drop.
+pub struct Tool {
+    /// What it is called.
+    program: String,
     /// `Some` until the drop.
     container: Option<ContainerAsync<GenericImage>>,
     lines: Lines<Pin<Box<dyn AsyncBufRead + Send>>>,
     runtime: Handle,
 }
 
-impl Etcdctl {
-    /// Runs `command` in the network stack of the container `beside`.
+impl Tool {
+    /// Runs `command`, of the image of `beside`, in the network stack of that node.
     pub(super) async fn spawn(
         command: Vec<String>,
-        beside: &str,
+        beside: &Node,
         authority: Option<&Authority>,
         runtime: Handle,
     ) -> Result<Self> {
         docker::engine().await?;
-        let joined = format!("container:{beside}");
+        let program = command.first().cloned().context("no program to run")?;
+        let joined = format!("container:{}", beside.id());
         let join = move |config: &mut HostConfig| {
             config.network_mode = Some(joined.clone());
             config.publish_all_ports = Some(false);
             config.port_bindings = None;
         };
-        let mut request = ContainerRequest::from(docker::image(ETCD_IMAGE.0, ETCD_IMAGE.1))
+        let mut request = ContainerRequest::from(beside.image().clone())
             .with_cmd(&command)
             .with_labels(docker::labels())
             .with_host_config_modifier(join);
         if let Some(authority) = authority {
-            request = request.with_copy_to(tls::CA, authority.certificate().into_bytes());
+            request = authority.install(request)?;
         }
-        let container = request.start().await.context("cannot start etcdctl")?;
+        let started = request.start().await;
+        let container = started.with_context(|| format!("cannot start {program}"))?;
         let lines = container.stdout(true).lines();
         Ok(Self {
+            program,
             container: Some(container),
             lines,
             runtime,
@@ -80,15 +80,15 @@ impl Etcdctl {
     /// The next line that it prints; `None` once it has ended.
     pub async fn next_line(&mut self, patience: Duration) -> Result<Option<String>> {
         let line = timeout(patience, self.lines.next_line()).await;
-        Ok(line.with_context(|| format!("etcdctl printed nothing within {patience:?}"))??)
+        Ok(line.with_context(|| format!("{} printed nothing within {patience:?}", self.program))??)
     }
 
-    /// Ctrl-C: it resigns, revokes its lease and ends.
+    /// Ctrl-C: it resigns, ends its session and then itself.
     pub async fn interrupt(&self) -> Result<()> {
         self.signal("SIGINT").await
     }
 
-    /// Kills it without warning: its lease has to expire.
+    /// Kills it without warning: its session has to expire.
     pub async fn kill(&self) -> Result<()> {
         self.signal("SIGKILL").await
     }
@@ -96,26 +96,28 @@ impl Etcdctl {
     /// Sends a signal, such as `SIGSTOP`.
     pub async fn signal(&self, signal: &str) -> Result<()> {
         let Some(container) = &self.container else {
-            bail!("etcdctl is gone")
+            bail!("{} is gone", self.program)
         };
         let options = KillContainerOptionsBuilder::new().signal(signal).build();
         let sent = docker::engine()
             .await?
             .kill_container(container.id(), Some(options))
             .await;
-        sent.with_context(|| format!("cannot send {signal} to etcdctl"))
+        sent.with_context(|| format!("cannot send {signal} to {}", self.program))
     }
 }
 
-impl Drop for Etcdctl {
+impl Drop for Tool {
     fn drop(&mut self) {
         let _runtime = self.runtime.enter();
         self.container = None;
     }
 }
 
-impl std::fmt::Debug for Etcdctl {
+impl std::fmt::Debug for Tool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Etcdctl").finish_non_exhaustive()
+        f.debug_struct("Tool")
+            .field("program", &self.program)
+            .finish_non_exhaustive()
     }
 }
