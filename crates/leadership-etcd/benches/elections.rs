@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use etcd_client::{Client, LeaderKey, ResignOptions};
 use leadership_core::DynStore;
 use leadership_etcd::{EtcdConfig, EtcdStore};
-use leadership_testkit::bench::{self, Peer, Subject};
+use leadership_testkit::bench::{self, Goals, Peer, Subject};
 use leadership_testkit::cluster::EtcdCluster;
 
 struct Etcd {
@@ -68,7 +68,19 @@ impl Subject for Etcd {
         .await
     }
 
-    async fn renewal_streams(&self) -> anyhow::Result<f64> {
+    fn renewed(&self) -> &'static str {
+        "keep-alive streams"
+    }
+
+    fn goals(&self) -> Goals {
+        Goals {
+            standing: 1.25,
+            handover: 1.3,
+            requests: 3.0,
+        }
+    }
+
+    async fn renewals(&self) -> anyhow::Result<f64> {
         self.sum("grpc_server_started_total", |line| {
             line.contains("LeaseKeepAlive")
         })
@@ -124,7 +136,6 @@ fn connect(url: &str) -> anyhow::Result<DynStore> {
     Ok(Arc::new(EtcdStore::new(EtcdConfig::from_url(url)?)?))
 }
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    bench::main(connect, Etcd::start).await
+fn main() -> anyhow::Result<()> {
+    bench::main(connect, Etcd::start)
 }

@@ -9,12 +9,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use etcd_client::{Channel, Client, ConnectOptions, Error as EtcdError, KvClient, LeaseClient, WatchClient};
+use leadership_core::address::Tls;
 use leadership_core::{ErrorKind, InvalidInput, Outcome, StoreError};
 use tokio::sync::{OnceCell, watch};
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 use tracing::debug;
 
-use crate::config::{Credentials, EtcdConfig, Tls};
+use crate::config::{Credentials, EtcdConfig};
 use crate::error::{Failure, Next, STORE, none_took_it};
 
 /// HTTP/2 pings while a request or a stream is open, so that a hung path breaks its streams. etcd closes a
@@ -382,7 +383,7 @@ fn tls_config(tls: &Tls, handshake_limit: Duration) -> Result<ClientTlsConfig, I
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Pem;
+    use leadership_core::address::Pem;
 
     fn endpoints(addresses: &[&str]) -> Endpoints {
         Endpoints::new(&EtcdConfig::new(addresses).expect("config")).expect("endpoints")

@@ -2,10 +2,12 @@
 //! [`url`](crate::url) fills it from a URL, [`client`](crate::client) connects with it.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use leadership_core::InvalidInput;
+use leadership_core::address::{self, Pem, Tls};
+
+use crate::error::STORE;
 
 /// The port of an endpoint that names none: etcd's client port.
 const DEFAULT_PORT: u16 = 2379;
@@ -41,64 +43,6 @@ pub(crate) struct Credentials {
     pub(crate) password: String,
 }
 
-/// TLS as configured; the files are read when the store is made.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Tls {
-    pub(crate) ca: Option<Pem>,
-    pub(crate) identity: Option<(Pem, Pem)>,
-    pub(crate) server_name: Option<String>,
-}
-
-/// Certificates or a key in PEM.
-#[derive(Clone)]
-#[non_exhaustive]
-pub enum Pem {
-    /// A file, read once when the store is made.
-    File(PathBuf),
-    /// The text itself.
-    Text(Vec<u8>),
-}
-
-impl Pem {
-    /// A file, read once when the store is made.
-    pub fn file(path: impl Into<PathBuf>) -> Self {
-        Self::File(path.into())
-    }
-
-    /// The text itself.
-    pub fn text(pem: impl Into<Vec<u8>>) -> Self {
-        Self::Text(pem.into())
-    }
-
-    /// Where it comes from, for a message.
-    pub(crate) fn origin(&self) -> String {
-        match self {
-            Self::File(path) => path.display().to_string(),
-            Self::Text(pem) => format!("PEM of {} bytes", pem.len()),
-        }
-    }
-
-    /// The text; `what` is the option it was given for.
-    pub(crate) fn read(&self, what: &str) -> Result<Vec<u8>, InvalidInput> {
-        match self {
-            Self::Text(pem) => Ok(pem.clone()),
-            Self::File(path) => std::fs::read(path).map_err(|e| {
-                InvalidInput::new(
-                    format!("{what} {}", path.display()),
-                    format!("it cannot be read: {e}"),
-                    "give the path of a PEM file that this process may read",
-                )
-            }),
-        }
-    }
-}
-
-impl fmt::Debug for Pem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.origin())
-    }
-}
-
 impl EtcdConfig {
     /// The time an attempt to connect may take unless told otherwise: short, because the next endpoint is
     /// tried after it, within the time that one request has.
@@ -110,23 +54,8 @@ impl EtcdConfig {
     /// # Errors
     /// When there is none, or one is not of this form.
     pub fn new<E: AsRef<str>>(endpoints: impl IntoIterator<Item = E>) -> Result<Self, InvalidInput> {
-        let mut checked: Vec<String> = Vec::new();
-        for endpoint in endpoints {
-            let endpoint = parse_endpoint(endpoint.as_ref())?;
-            // The same endpoint twice would only be tried twice.
-            if !checked.contains(&endpoint) {
-                checked.push(endpoint);
-            }
-        }
-        if checked.is_empty() {
-            return Err(InvalidInput::new(
-                "endpoints of etcd",
-                "there is none",
-                "give at least one host:port, for example 127.0.0.1:2379",
-            ));
-        }
         Ok(Self {
-            endpoints: checked,
+            endpoints: address::endpoints(STORE, endpoints, DEFAULT_PORT)?,
             prefix: String::new(),
             credentials: None,
             tls: None,
@@ -229,65 +158,11 @@ impl EtcdConfig {
     }
 }
 
-/// `host`, `host:port`, `[v6]` or `[v6]:port` as `host:port`.
-fn parse_endpoint(text: &str) -> Result<String, InvalidInput> {
-    let refuse = |problem: &str, remedy: &str| {
-        Err(InvalidInput::new(
-            format!("endpoint {text:?}"),
-            problem.to_owned(),
-            remedy.to_owned(),
-        ))
-    };
-    if text.is_empty() {
-        return refuse("it is empty", "give host:port, for example 127.0.0.1:2379");
-    }
-    if text.contains("://") {
-        return refuse(
-            "it is a URL",
-            "give host:port only; TLS is turned on with tls=true or ca=",
-        );
-    }
-    let (host, port) = if let Some(rest) = text.strip_prefix('[') {
-        let Some((address, rest)) = rest.split_once(']') else {
-            return refuse("its bracket is not closed", "write an IPv6 address as [::1]:2379");
-        };
-        if address.parse::<std::net::Ipv6Addr>().is_err() {
-            return refuse("it is no IPv6 address", "write an IPv6 address as [::1]:2379");
-        }
-        match rest.strip_prefix(':') {
-            None if rest.is_empty() => (format!("[{address}]"), None),
-            None => return refuse("text follows the bracket", "write an IPv6 address as [::1]:2379"),
-            Some(port) => (format!("[{address}]"), Some(port)),
-        }
-    } else {
-        let (host, port) = match text.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (text, None),
-        };
-        if port.is_some_and(|port| port.contains(':')) {
-            return refuse("it has several colons", "write an IPv6 address as [::1]:2379");
-        }
-        let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-        if host.is_empty() || !host.chars().all(known) {
-            return refuse(
-                "its host is not a host name",
-                "use letters, digits, dots and hyphens",
-            );
-        }
-        (host.to_owned(), port)
-    };
-    match port.map(str::parse::<u16>) {
-        None => Ok(format!("{host}:{DEFAULT_PORT}")),
-        Some(Ok(port)) if port != 0 => Ok(format!("{host}:{port}")),
-        Some(_) => refuse("its port is not a number from 1 to 65535", "give host:port"),
-    }
-}
-
 impl fmt::Display for EtcdConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "etcd://{}", self.endpoints.join(","))?;
         if !self.prefix.is_empty() {
-            write!(f, "/{}", self.prefix)?;
+            f.write_str(&address::path(&self.prefix))?;
         }
         Ok(())
     }

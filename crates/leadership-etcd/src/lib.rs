@@ -54,6 +54,9 @@ mod client;
 mod config;
 mod error;
 mod follow;
+#[cfg(any(fuzzing, test))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod line;
 mod session;
 mod store;
@@ -61,5 +64,6 @@ mod url;
 mod watch;
 mod watch_task;
 
-pub use config::{EtcdConfig, Pem};
+pub use config::EtcdConfig;
+pub use leadership_core::address::Pem;
 pub use store::EtcdStore;

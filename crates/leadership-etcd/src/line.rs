@@ -180,7 +180,7 @@ fn serializable(options: GetOptions, any_member: bool) -> GetOptions {
 }
 
 /// What all keys of a place's election begin with.
-fn range_of(place: &Place) -> &str {
+pub(crate) fn range_of(place: &Place) -> &str {
     place
         .key
         .rfind('/')

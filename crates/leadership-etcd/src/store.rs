@@ -155,6 +155,7 @@ impl KvStore for EtcdStore {
             store: STORE,
             // etcd's own minimum follows from its election timeout (2 s by default); what it grants counts.
             ttl_min: Duration::from_secs(1),
+            shorter: None,
             ttl_max: TTL_MAX,
             // A lease lives its whole TTL from when the renewal is handled; a new etcd leader starts all
             // leases afresh and adds an election timeout (server/lease/lessor.go, Promote).

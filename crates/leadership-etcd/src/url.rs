@@ -1,14 +1,12 @@
-//! `etcd://user:password@host:port,host:port/prefix?ca=/path` as an [`EtcdConfig`]. Written by hand because no
-//! URL has several hosts for the common parsers. No message repeats what may be a part of a password.
-
-use std::time::Duration;
+//! `etcd://user:password@host:port,host:port/prefix?ca=/path` as an [`EtcdConfig`].
 
 use leadership_core::InvalidInput;
+use leadership_core::address::StoreUrl;
 
-use crate::config::{EtcdConfig, Pem};
+use crate::config::EtcdConfig;
+use crate::error::STORE;
 
 const KNOWN: &str = "ca, cert, connect_timeout, key, server_name, tls";
-const FORM: &str = "write etcd://user:password@host:port,host:port/prefix?option=value";
 
 impl EtcdConfig {
     /// Reads a configuration from a URL:
@@ -24,154 +22,25 @@ impl EtcdConfig {
     /// # Errors
     /// Names the part that cannot be understood and what to write instead. No file is read here.
     pub fn from_url(url: &str) -> Result<Self, InvalidInput> {
-        let Some(rest) = url.strip_prefix("etcd://") else {
-            let scheme = url.split_once("://").map_or("none", |(scheme, _)| scheme);
-            return Err(InvalidInput::new(
-                format!("URL scheme {scheme:?}"),
-                "it is not etcd://",
-                FORM,
-            ));
-        };
-        if rest.contains('#') {
-            return Err(InvalidInput::new("URL of etcd", "it has a #", "write # as %23"));
+        let mut url = StoreUrl::parse(STORE, url)?;
+        let mut config = Self::new(&url.hosts)?.with_prefix(std::mem::take(&mut url.path));
+        if let Some((user, password)) = url.user.take() {
+            config = config.with_user(user, password);
         }
-        let end = rest.find(['/', '?']).unwrap_or(rest.len());
-        let (authority, rest) = rest.split_at(end);
-        if rest.contains('@') {
-            // With an unescaped / or ? in the password, what looks like a host is a part of it.
-            return Err(InvalidInput::new(
-                "URL of etcd",
-                "an @ comes after a / or ?",
-                "write / as %2F, ? as %3F and @ as %40 in user, password, prefix and options",
-            ));
+        config.tls = url.take_tls()?;
+        if let Some(limit) = url.take_duration("connect_timeout")? {
+            config = config.with_connect_timeout(limit);
         }
-        let (prefix, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let prefix = prefix.strip_prefix('/').unwrap_or(prefix);
-        let (userinfo, hosts) = match authority.rsplit_once('@') {
-            Some((userinfo, hosts)) => (Some(userinfo), hosts),
-            None => (None, authority),
-        };
-        let mut config = Self::new(hosts.split(','))?;
-        if let Some(userinfo) = userinfo {
-            let Some((user, password)) = userinfo.split_once(':') else {
-                return Err(InvalidInput::new(
-                    "URL of etcd",
-                    "it has a user and no password",
-                    FORM,
-                ));
-            };
-            config = config.with_user(decode("user", user)?, decode("password", password)?);
-        }
-        let prefix = decode("prefix", prefix)?;
-        config = config.with_prefix(prefix.strip_suffix('/').unwrap_or(&prefix));
-        config = options(config, query)?;
+        url.finish(KNOWN)?;
         config.check()?;
         Ok(config)
     }
 }
 
-/// Applies the query's options.
-fn options(mut config: EtcdConfig, query: &str) -> Result<EtcdConfig, InvalidInput> {
-    let mut seen: Vec<&str> = Vec::new();
-    let (mut tls, mut cert, mut key) = (None, None, None);
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let refuse = |problem: &str, remedy: String| {
-            Err(InvalidInput::new(
-                format!("option {name} of the etcd URL"),
-                problem.to_owned(),
-                remedy,
-            ))
-        };
-        if seen.contains(&name) {
-            return refuse("it is given twice", "give it once".to_owned());
-        }
-        seen.push(name);
-        let value = decode(name, value)?;
-        if value.is_empty() {
-            return refuse("it has no value", format!("write {name}=value"));
-        }
-        match name {
-            "ca" => config = config.with_ca(Pem::file(value)),
-            "cert" => cert = Some(value),
-            "key" => key = Some(value),
-            "server_name" => config = config.with_server_name(value),
-            "tls" => match value.as_str() {
-                "true" => tls = Some(true),
-                "false" => tls = Some(false),
-                _ => return refuse("it is neither true nor false", "write tls=true".to_owned()),
-            },
-            "connect_timeout" => match duration(&value) {
-                Some(limit) => config = config.with_connect_timeout(limit),
-                None => return refuse("it is no time", "write connect_timeout=2s, or 500ms".to_owned()),
-            },
-            _ => return refuse("it is not known", format!("known are {KNOWN}")),
-        }
-    }
-    match (cert, key) {
-        (Some(cert), Some(key)) => config = config.with_identity(Pem::file(cert), Pem::file(key)),
-        (None, None) => {}
-        _ => {
-            return Err(InvalidInput::new(
-                "options cert and key of the etcd URL",
-                "only one of them is given",
-                "give both, or none",
-            ));
-        }
-    }
-    match tls {
-        Some(true) => config = config.with_tls(),
-        Some(false) if config.tls.is_some() => {
-            return Err(InvalidInput::new(
-                "option tls=false of the etcd URL",
-                "ca, cert, key or server_name turn TLS on",
-                "leave out one or the other",
-            ));
-        }
-        _ => {}
-    }
-    Ok(config)
-}
-
-/// `2s`, `500ms`, `1m`.
-fn duration(text: &str) -> Option<Duration> {
-    let digits = text.find(|c: char| !c.is_ascii_digit())?;
-    let number: u64 = text[..digits].parse().ok()?;
-    match &text[digits..] {
-        "ms" => Some(Duration::from_millis(number)),
-        "s" => Some(Duration::from_secs(number)),
-        "m" => Some(Duration::from_secs(number.checked_mul(60)?)),
-        _ => None,
-    }
-}
-
-/// Percent-decodes a part of the URL, named `what` in the error; the part itself may be secret.
-fn decode(what: &str, text: &str) -> Result<String, InvalidInput> {
-    let refuse = |problem: &str| {
-        InvalidInput::new(
-            format!("{what} in the etcd URL"),
-            problem.to_owned(),
-            "write % as %25, and other bytes as % and two hexadecimal digits",
-        )
-    };
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte != b'%' {
-            out.push(byte);
-            continue;
-        }
-        let hex = |b: Option<u8>| b.and_then(|b| char::from(b).to_digit(16));
-        match (hex(bytes.next()), hex(bytes.next())) {
-            (Some(high), Some(low)) => out.push((high * 16 + low) as u8),
-            _ => return Err(refuse("its % is not followed by two hexadecimal digits")),
-        }
-    }
-    String::from_utf8(out).map_err(|_| refuse("it is not UTF-8"))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

@@ -6,14 +6,13 @@
 mod support;
 
 use std::fmt::{Debug, Display};
-use std::io::Write;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use leadership_core::{Config, DynStore, Elections, Error, ErrorKind, Event, Outcome, State, StoreError};
 use leadership_etcd::{EtcdConfig, EtcdStore, Pem};
 use leadership_testkit::cluster::{Authority, EtcdCluster, Proxy};
+use leadership_testkit::secrets::Traced;
 use support::{
     Shared, cases, elected, election, leases, line, next, operator, process, revoke, soon, waiting,
 };
@@ -33,7 +32,7 @@ struct World {
 
 impl World {
     async fn plain(&self) -> &EtcdCluster {
-        self.plain.plain().await
+        support::plain(&self.plain).await
     }
 
     /// With TLS and a password.
@@ -48,7 +47,7 @@ fn main() {
     let everything = tracing_subscriber::fmt()
         .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
         .with_ansi(false)
-        .with_writer(|| Log);
+        .with_writer(|| &TRACED);
     everything.init();
     support::main::<World>(cases![
         the_right_password_and_authority_are_accepted_and_never_shown,
@@ -76,74 +75,18 @@ fn main() {
     ]);
 }
 
-/// All that was ever traced, in memory: by us, and by the libraries below us.
-static LOGGED: Mutex<Vec<u8>> = Mutex::new(Vec::new());
-
-/// How much of it was searched. Read and written under its lock.
-static SEARCHED: AtomicUsize = AtomicUsize::new(0);
-
-fn logged() -> MutexGuard<'static, Vec<u8>> {
-    // A case that failed while it looked has changed nothing.
-    LOGGED.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-struct Log;
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        logged().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
+static TRACED: Traced = Traced::new(&[PASSWORD_PART, WRONG, "%40battery"]);
 
 /// No password in what was traced until now, nor in these.
 #[track_caller]
 fn nothing_secret(shown: &[&dyn Debug]) {
-    let shown: Vec<String> = shown
-        .iter()
-        .map(|shown| format!("{shown:?} {shown:#?}"))
-        .collect();
-    tracing::debug!("looking for secrets");
-    let found = {
-        let logged = logged();
-        assert!(!logged.is_empty(), "there is a log");
-        let new = &logged[SEARCHED.load(Ordering::Relaxed)..];
-        let mut texts = shown.iter().map(String::as_bytes).chain([new]);
-        let found = texts.find_map(secret);
-        // What was searched need not be searched again, but for the beginning of a secret at its end.
-        SEARCHED.store(logged.len().saturating_sub(64), Ordering::Relaxed);
-        found
-    };
-    // Not while the log is held: a panic is written to it.
-    if let Some(found) = found {
-        panic!("a password is shown: {found}");
-    }
-}
-
-/// Where a text shows a password, with what is around it.
-fn secret(text: &[u8]) -> Option<String> {
-    [PASSWORD_PART, WRONG, "%40battery"].iter().find_map(|secret| {
-        let at = text
-            .windows(secret.len())
-            .position(|part| part == secret.as_bytes())?;
-        let around = &text[at.saturating_sub(200)..(at + 60).min(text.len())];
-        Some(String::from_utf8_lossy(around).into_owned())
-    })
+    TRACED.nothing_secret(shown);
 }
 
 /// The error's text has all these parts, and no secret.
 #[track_caller]
 fn says(error: &(impl Display + Debug), parts: &[&str]) {
-    let text = error.to_string();
-    for part in parts {
-        assert!(text.contains(part), "no {part:?} in: {text}");
-    }
-    assert!(!text.contains(PASSWORD_PART) && !text.contains(WRONG), "{text}");
-    nothing_secret(&[error]);
+    TRACED.says(error, parts);
 }
 
 /// How to reach the cluster with TLS and a password, as its user.
@@ -208,9 +151,8 @@ async fn the_right_password_and_authority_are_accepted_and_never_shown(world: Ar
         &config, &store, &elections, &candidate, &term, &follower, &leader, &text,
     ]);
     soon("closed", elections.close()).await;
-    let log = String::from_utf8_lossy(&logged()).into_owned();
     assert!(
-        log.contains("elected") && log.contains(&election),
+        TRACED.has("elected") && TRACED.has(&election),
         "what is looked through is what we trace"
     );
     nothing_left(cluster, &election).await;

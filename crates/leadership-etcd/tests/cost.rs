@@ -48,7 +48,7 @@ async fn streams(cluster: &EtcdCluster) -> (f64, f64) {
 }
 
 async fn a_thousand_elections_cost_one_lease_one_keep_alive_and_one_watch_stream(world: Arc<Shared>) {
-    let cluster = world.plain().await;
+    let cluster = support::plain(&world).await;
     let client = operator(cluster).await;
     let (memory_before, streams_before) = (memory(), streams(cluster).await);
     let elections = process(cluster, TTL);

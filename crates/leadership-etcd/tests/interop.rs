@@ -48,7 +48,7 @@ async fn etcdctl_leads(etcdctl: &mut Etcdctl, name: &str, ours: &[&Candidate]) -
 }
 
 async fn we_lead_when_an_interrupted_etcdctl_resigns(world: Arc<World>) {
-    let cluster = world.plain().await;
+    let cluster = support::plain(&world).await;
     let (client, election) = (operator(cluster).await, election("interrupted"));
     let mut etcdctl = stand(cluster, &election, "theirs").await;
     let key = etcdctl_leads(&mut etcdctl, "theirs", &[]).await;
@@ -77,7 +77,7 @@ async fn we_lead_when_an_interrupted_etcdctl_resigns(world: Arc<World>) {
 
 /// Its lease of a minute is revoked by hand, as it would end by itself.
 async fn we_lead_when_the_lease_of_a_killed_etcdctl_ends(world: Arc<World>) {
-    let cluster = world.plain().await;
+    let cluster = support::plain(&world).await;
     let (client, election) = (operator(cluster).await, election("killed"));
     let mut etcdctl = stand(cluster, &election, "theirs").await;
     etcdctl_leads(&mut etcdctl, "theirs", &[]).await;
@@ -99,7 +99,7 @@ async fn we_lead_when_the_lease_of_a_killed_etcdctl_ends(world: Arc<World>) {
 }
 
 async fn etcdctl_leads_when_we_resign_and_we_wait_behind_it(world: Arc<World>) {
-    let cluster = world.plain().await;
+    let cluster = support::plain(&world).await;
     let (client, election) = (operator(cluster).await, election("resigned"));
     let elections = process(cluster, TTL);
     let ours = elections.stand(&election, "ours").unwrap();
@@ -134,7 +134,7 @@ async fn etcdctl_leads_when_we_resign_and_we_wait_behind_it(world: Arc<World>) {
 }
 
 async fn etcdctl_leads_when_we_stop(world: Arc<World>) {
-    let cluster = world.plain().await;
+    let cluster = support::plain(&world).await;
     let (client, election) = (operator(cluster).await, election("stopped"));
     let elections = process(cluster, TTL);
     let ours = elections.stand(&election, "ours").unwrap();
@@ -165,7 +165,7 @@ async fn etcdctl_leads_when_we_stop(world: Arc<World>) {
 }
 
 async fn etcdctl_listens_to_us(world: Arc<World>) {
-    let cluster = world.plain().await;
+    let cluster = support::plain(&world).await;
     let (client, election) = (operator(cluster).await, election("listened"));
     let elections = process(cluster, TTL);
     let ours = elections.stand(&election, "before").unwrap();
@@ -182,7 +182,7 @@ async fn etcdctl_listens_to_us(world: Arc<World>) {
 }
 
 async fn we_follow_etcdctl(world: Arc<World>) {
-    let cluster = world.plain().await;
+    let cluster = support::plain(&world).await;
     let election = election("followed");
     let elections = process(cluster, TTL);
     let follower = elections.follow(&election).unwrap();
