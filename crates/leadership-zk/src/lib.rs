@@ -1,0 +1,92 @@
+//! The ZooKeeper store of `leadership`: [`ZkStore`] is a [`KvStore`](leadership_core::KvStore) on
+//! [`zookeeper_client`].
+//!
+//! ```no_run
+//! use leadership_core::{ElectionName, KvStore};
+//! use leadership_zk::{ZkConfig, ZkStore};
+//! # async fn f() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = ZkConfig::from_url("zk://10.0.0.1,10.0.0.2,10.0.0.3/services?layout=latch")?;
+//! let store = ZkStore::connect(config).await?;
+//! for contender in store.contenders(&ElectionName::new("scheduler")?).await? {
+//!     println!("{} {}", contender.order, contender.name());
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What is in ZooKeeper
+//! An election `name` with the prefix `prefix` is the node `/prefix/name`, and its contenders are children of
+//! it, named as the [`Layout`] says, so that candidates in Java, Python and Go stand in the same elections.
+//!
+//! | What | Where |
+//! |---|---|
+//! | session | a ZooKeeper session, with a connection of its own |
+//! | entry of a contender | an ephemeral sequential child of `/prefix/name` |
+//! | what it proclaims | the child's data; with `latch`, what it proclaims later is in `/prefix/name.values` |
+//! | order in line | the number that ZooKeeper has put at the end of the child's name |
+//! | [`Token`](leadership_core::Token) of a term | the child's `czxid` |
+//! | leader | the entry with the lowest number |
+//!
+//! | Layout | Same election as |
+//! |---|---|
+//! | `latch` | Curator's `LeaderLatch` |
+//! | `lock` | Curator's `LeaderSelector` and `InterProcessMutex`, go-zookeeper's `Lock`, docker/leadership |
+//! | `kazoo` | kazoo's `Election` and `Lock` |
+//!
+//! Other children of the node do not count here and are logged once. Curator is not so tolerant: it sorts all
+//! children, so keep layouts apart. An election may lie below another one's node (`a` and `a/b`).
+//!
+//! # What is promised
+//! - What [`KvStore`](leadership_core::KvStore) says, on ZooKeeper 3.5 or later.
+//! - **Few requests.** Standing costs a creation and a list, in one round trip. When the leader goes, the next in
+//!   line needs nothing if it was second when it came, and one list otherwise, however long the line is.
+//! - **Certainty.** A term ends before the ensemble may end its session, also when the server that we talk to
+//!   is cut off from the others, or dies right after an answer.
+//! - **No orphans.** An entry whose creation was given up is found by its unique name, and removed.
+//! - **A silent session ends.** What nobody renews for a whole timeout is closed, although the client's own
+//!   pings would keep it.
+//! - **Several servers.** The client tries them in random order, with growing pauses between rounds; give all,
+//!   and timeouts long enough for a few tries.
+//! - **Errors name the remedy**, and neither they nor `Debug` nor the logs show a password or a key.
+//!
+//! # TLS
+//! With the feature `tls`, which is off by default: zookeeper-client's TLS cannot be had without aws-lc-rs. Where
+//! that meets another provider of rustls in one program, ring is made the process's default when the first store
+//! with TLS is made, unless the program has chosen one before; so nothing panics.
+//!
+//! # What is not promised
+//! All servers have to grant the same timeout for what is asked: zookeeper-client tells only what was granted first, so
+//! where `tickTime` or `maxSessionTimeout` is lowered, restart the programs before the servers. A tick must not be
+//! longer than half of the shortest timeout (`minSessionTimeout` is two ticks unless told otherwise), and observers must
+//! not get their signs of life by way of another observer.
+//!
+//! An entry that somebody deletes ends a term only when the watch tells; until then only tokens protect. After a
+//! reconnection the client can watch some 100 KiB of paths, so a session takes about a thousand elections; one more is
+//! refused. With [`ZkConfig::with_docker_leader`] the value on the election's node stays after the leader has
+//! gone, as docker/leadership leaves it.
+
+mod certain;
+mod client;
+mod config;
+mod error;
+mod follow;
+#[cfg(any(fuzzing, test))]
+#[doc(hidden)]
+pub mod fuzzing;
+mod given_up;
+mod layout;
+mod lead;
+mod line;
+mod session;
+mod store;
+mod tasks;
+#[cfg(feature = "tls")]
+mod tls;
+mod url;
+mod value;
+mod watch;
+
+pub use config::{Parents, ZkAcl, ZkConfig};
+pub use layout::Layout;
+pub use leadership_core::address::{Pem, Tls};
+pub use store::ZkStore;
