@@ -36,15 +36,15 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration, allow_hyphen_values = true)]
     ttl: Duration,
 
-    /// How long the command has between TERM and KILL [default: a fifth of the ttl]
+    /// How long the command has between TERM and KILL [default: a fifth of the ttl, as far as the store is certain of it]
     #[arg(long, value_name = "DURATION", value_parser = duration, allow_hyphen_values = true)]
     grace: Option<Duration>,
 
-    /// Time between renewals [default: a third of the ttl]
+    /// Time between renewals [default: a third of the ttl, as far as the store is certain of it]
     #[arg(long, value_name = "DURATION", value_parser = duration, allow_hyphen_values = true)]
     renew_every: Option<Duration>,
 
-    /// How long the store may take to answer a request [default: a fifth of the ttl]
+    /// How long the store may take to answer a request [default: a fifth of the ttl, as far as the store is certain of it]
     #[arg(long, value_name = "DURATION", value_parser = duration, allow_hyphen_values = true)]
     request_timeout: Option<Duration>,
 
@@ -58,51 +58,68 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args) -> Result<u8, Failure> {
-    let timing = Timing::new(&args);
-    let config = timing.config();
+    let config = config(&args);
     let mut signals = Signals::new().map_err(|error| Failure::system("signals", &error))?;
     let opened = tokio::select! {
-        opened = args.store.open(config) => opened?,
+        opened = args.store.open(config.clone()) => opened?,
         signal = signals.stop() => return Ok(exit_code(signal.as_raw())),
     };
     let elections = opened.elections;
-    let plan = timing
-        .plan(&elections.store().limits())
-        .map_err(leadership::Error::from)?;
+    let limits = elections.store().limits();
+    let plan = plan(&config, &limits, args.grace).map_err(leadership::Error::from)?;
     let id = args.id.unwrap_or_else(default_id);
     let candidate = elections.stand(&args.store.election, id.as_str())?;
     let program = Program {
         command: args.command,
         id,
     };
-    let result = campaign(&candidate, &program, plan, args.once, &mut signals).await;
-    leave(&elections, timing.request_timeout, &mut signals).await;
+    let pace = config.pace(&limits);
+    let campaign = Campaign {
+        candidate: &candidate,
+        program: &program,
+        plan,
+        renew_every: pace.renew_every,
+        once: args.once,
+    };
+    let result = campaign.run(&mut signals).await;
+    leave(&elections, pace.request_timeout, &mut signals).await;
     result
 }
 
-/// Runs the program in each term, until it ends by itself.
-async fn campaign(
-    candidate: &Candidate,
-    program: &Program,
+/// What a run goes by.
+struct Campaign<'a> {
+    candidate: &'a Candidate,
+    program: &'a Program,
     plan: Plan,
+    renew_every: Duration,
     once: bool,
-    signals: &mut Signals,
-) -> Result<u8, Failure> {
-    loop {
-        let term = tokio::select! {
-            biased;
-            signal = signals.stop() => return Ok(exit_code(signal.as_raw())),
-            term = candidate.elected() => term?,
-        };
-        match supervise(program, &term, plan, signals).await? {
-            Run::Ended(status) => return Ok(code(status)),
-            Run::Late => {}
-            Run::Lost(why) => {
-                if once {
-                    let problem = format!("lost the leadership of {}: {why}", term.election());
-                    return Err(Failure::new(LOST, problem));
+}
+
+impl Campaign<'_> {
+    /// Runs the program in each term, until it ends by itself.
+    async fn run(&self, signals: &mut Signals) -> Result<u8, Failure> {
+        let mut lost = None;
+        loop {
+            let term = tokio::select! {
+                biased;
+                signal = signals.stop() => return Ok(exit_code(signal.as_raw())),
+                term = self.candidate.elected() => term?,
+            };
+            // A term that went on in spite of late renewals is relied on again when renewals come as they should: a
+            // command that was ended once need not be ended twice.
+            let again = lost == Some(term.token());
+            let at_least = if again { self.renew_every } else { Duration::ZERO };
+            match supervise(self.program, &term, self.plan, at_least, signals).await? {
+                Run::Ended(status) => return Ok(code(status)),
+                Run::Late => {}
+                Run::Lost(why) => {
+                    if self.once {
+                        let problem = format!("lost the leadership of {}: {why}", term.election());
+                        return Err(Failure::new(LOST, problem));
+                    }
+                    warn!(election = %term.election(), token = %term.token(), why, "lost; standing again");
+                    lost = Some(term.token());
                 }
-                warn!(election = %term.election(), token = %term.token(), why, "lost; standing again");
             }
         }
     }
@@ -126,48 +143,32 @@ fn default_id() -> String {
 }
 
 /// The durations of a run.
-struct Timing {
-    ttl: Duration,
-    renew_every: Duration,
-    request_timeout: Duration,
-    margin: Duration,
-    grace: Duration,
+fn config(args: &Args) -> Config {
+    let mut config = Config::with_ttl(args.ttl);
+    if let Some(every) = args.renew_every {
+        config = config.renew_every(every);
+    }
+    if let Some(timeout) = args.request_timeout {
+        config = config.request_timeout(timeout);
+    }
+    config
 }
 
-impl Timing {
-    fn new(args: &Args) -> Self {
-        let ttl = args.ttl;
-        Self {
-            ttl,
-            renew_every: args.renew_every.unwrap_or(ttl / 3),
-            request_timeout: args.request_timeout.unwrap_or(ttl / 5),
-            margin: ttl / 10,
-            grace: args.grace.unwrap_or(ttl / 5),
-        }
+/// The plan to end a command, if one slow renewal does not make it end.
+fn plan(config: &Config, limits: &Limits, grace: Option<Duration>) -> Result<Plan, InvalidInput> {
+    let (ttl, pace, certain) = (config.ttl(), config.pace(limits), limits.certain(config.ttl()));
+    let grace = grace.unwrap_or(certain / 5);
+    let lead = (certain / 50).clamp(Duration::from_millis(10), Duration::from_millis(200));
+    let believed = certain.saturating_sub(pace.margin + lead);
+    let most = believed.saturating_sub(pace.renew_every + pace.request_timeout);
+    if grace < most {
+        return Ok(Plan { grace, lead });
     }
-
-    fn config(&self) -> Config {
-        Config::with_ttl(self.ttl)
-            .renew_every(self.renew_every)
-            .request_timeout(self.request_timeout)
-            .margin(self.margin)
-    }
-
-    /// The plan to end a command, if one slow renewal does not make it end.
-    fn plan(&self, limits: &Limits) -> Result<Plan, InvalidInput> {
-        let lead = (self.ttl / 50).clamp(Duration::from_millis(10), Duration::from_millis(200));
-        let believed = limits.certain(self.ttl).saturating_sub(self.margin + lead);
-        let most = believed.saturating_sub(self.renew_every + self.request_timeout);
-        if self.grace < most {
-            let grace = self.grace;
-            return Ok(Plan { grace, lead });
-        }
-        Err(InvalidInput::new(
-            format!("grace {:?} with ttl {:?}", self.grace, self.ttl),
-            "one renewal that takes its time would end the command",
-            format!("give a grace below {most:?}, or a longer ttl"),
-        ))
-    }
+    Err(InvalidInput::new(
+        format!("grace {grace:?} with ttl {ttl:?}"),
+        "one renewal that takes its time would end the command",
+        format!("give a grace below {most:?}, or a longer ttl"),
+    ))
 }
 
 #[cfg(test)]
@@ -178,6 +179,7 @@ mod tests {
         Limits {
             store: "test",
             ttl_min: Duration::from_secs(1),
+            shorter: None,
             ttl_max: Duration::from_secs(60),
             certain_percent,
             overdue: Duration::ZERO,
@@ -186,34 +188,26 @@ mod tests {
         }
     }
 
-    fn timing(ttl: u64, grace: u64) -> Timing {
-        let ttl = Duration::from_secs(ttl);
-        Timing {
-            ttl,
-            renew_every: ttl / 3,
-            request_timeout: ttl / 5,
-            margin: ttl / 10,
-            grace: Duration::from_secs(grace),
-        }
+    fn planned(ttl: u64, grace: Option<u64>, certain_percent: u32) -> Result<Plan, InvalidInput> {
+        let config = Config::with_ttl(Duration::from_secs(ttl));
+        plan(&config, &limits(certain_percent), grace.map(Duration::from_secs))
     }
 
     #[test]
-    fn a_fifth_of_the_ttl_is_a_grace_that_fits() {
-        for ttl in [5, 15, 60] {
-            let plan = timing(ttl, ttl / 5).plan(&limits(100)).expect("fits");
+    fn the_usual_grace_fits_every_store() {
+        for (ttl, certain_percent) in [(5, 100), (15, 66), (60, 50), (15, 33)] {
+            let plan = planned(ttl, None, certain_percent).expect("fits");
             assert!(plan.lead < plan.grace);
         }
     }
 
     #[test]
     fn a_grace_that_ends_a_healthy_command_is_refused() {
-        let error = timing(15, 6).plan(&limits(100)).expect_err("refused").to_string();
+        let error = planned(15, Some(6), 100).expect_err("refused").to_string();
         assert!(
             error.contains("grace 6s with ttl 15s") && error.contains("below 5.3s"),
             "{error}"
         );
-        timing(15, 3)
-            .plan(&limits(66))
-            .expect_err("refused on a store that is certain of two thirds only");
+        planned(15, Some(4), 66).expect_err("refused on a store that is certain of two thirds only");
     }
 }

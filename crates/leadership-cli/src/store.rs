@@ -13,8 +13,8 @@ const TRY_AGAIN: Duration = Duration::from_millis(250);
 
 const YEAR: Duration = Duration::from_secs(366 * 24 * 3600);
 
-const STORE: &str = "The store: etcd://[user:password@]host:port[,host:port...][/prefix]. The command line of a \
-    process can be seen by all users of a machine; the variable cannot";
+const STORE: &str = "The store: etcd://[user:password@]host:port[,host:port...][/prefix], or consul://, or zk://. The \
+    command line of a process can be seen by all users of a machine; the variable cannot";
 
 #[derive(clap::Args)]
 pub(crate) struct StoreArgs {

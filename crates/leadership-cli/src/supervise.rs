@@ -26,15 +26,16 @@ pub(crate) enum Run {
     Late,
 }
 
-/// Runs the program while the term is valid.
+/// Runs the program while the term is valid. It is started once it could go on for `at_least` without a renewal.
 pub(crate) async fn supervise(
     program: &Program,
     term: &Term,
     plan: Plan,
+    at_least: Duration,
     signals: &mut Signals,
 ) -> Result<Run, Failure> {
     let mut group = Group::start(plan.for_guard()).await?;
-    let Some(mut deadline) = room(term, plan).await else {
+    let Some(mut deadline) = room(term, plan, at_least).await else {
         group.dismiss().await;
         return Ok(Run::Late);
     };
@@ -101,10 +102,10 @@ fn why(term: &Term) -> String {
 }
 
 /// The deadline, once there is time to run something before it. `None` if the term is over.
-async fn room(term: &Term, plan: Plan) -> Option<Timestamp> {
+async fn room(term: &Term, plan: Plan, at_least: Duration) -> Option<Timestamp> {
     loop {
         let deadline = term.deadline()?;
-        if matches!(plan.step(now(), deadline, None), Step::Wait(_)) {
+        if matches!(plan.step(now() + at_least, deadline, None), Step::Wait(_)) {
             return Some(deadline);
         }
         sleep_until(now() + sample(plan)).await;

@@ -42,7 +42,8 @@ fn stores_that_are_none() -> Result<()> {
         let status =
             |store, code, names| refused(&[command, "--election", "jobs", "--store", store], code, names);
         status("mysql://root:secret@db", 64, &["store URL mysql://", "etcd://"])?;
-        status("consul://:secret@h", 64, &["consul://", "not in this version"])?;
+        status("consul://:secret@h", 64, &["URL of consul", "token="])?;
+        status("zookeeper://:secret@h", 64, &["zookeeper://", "zk://"])?;
         status("root:secret@h:2379", 64, &["store URL", "scheme"])?;
         status("", 64, &["store URL \"\"", "empty"])?;
         status("etcd://root:secret@", 64, &["endpoint"])?;

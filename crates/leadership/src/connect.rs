@@ -9,13 +9,15 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use leadership_core::{DynStore, Error, InvalidInput, KvStore, MemoryStore};
 
 /// The schemes of this version, with or without their features.
-const SCHEMES: &str = "etcd:// and memory://";
+const SCHEMES: &str = "etcd://, consul://, zk:// and memory://";
 
 /// Connects to the store that a URL names.
 ///
 /// | URL | Store |
 /// |---|---|
 /// | `etcd://user:pass@host1:2379,host2:2379/prefix` | etcd v3, with the feature `etcd` (on by default) |
+/// | `consul://host:8500,host2:8500/prefix?token=…` | Consul, with the feature `consul` |
+/// | `zk://user:pass@host1:2181,host2:2181/path` | ZooKeeper, with the feature `zk` |
 /// | `memory://` or `memory://name` | this process only: the same URL is the same store, as long as it is held |
 ///
 /// ```
@@ -36,10 +38,12 @@ pub async fn connect(url: &str) -> Result<DynStore, Error> {
     match scheme {
         "memory" => Ok(memory(rest)?),
         "etcd" => etcd(url).await,
-        "consul" | "zk" | "zookeeper" => Err(invalid(
-            format!("{scheme}://…"),
-            "that store is not in this version",
-            format!("use one of {SCHEMES}"),
+        "consul" => consul(url).await,
+        "zk" => zk(url).await,
+        "zookeeper" => Err(invalid(
+            "zookeeper://…",
+            "no store has this scheme",
+            "write zk://… for ZooKeeper",
         )),
         _ => Err(invalid(
             format!("{scheme}://…"),
@@ -95,20 +99,33 @@ fn memory(name: &str) -> Result<DynStore, Error> {
     Ok(store)
 }
 
-#[cfg(feature = "etcd")]
-async fn etcd(url: &str) -> Result<DynStore, Error> {
-    let config = leadership_etcd::EtcdConfig::from_url(url)?;
-    Ok(Arc::new(leadership_etcd::EtcdStore::connect(config).await?))
+/// The way to one store, with its feature and without it.
+macro_rules! store {
+    ($feature:literal, $scheme:ident, $krate:ident::{$config:ident, $store:ident}) => {
+        #[cfg(feature = $feature)]
+        async fn $scheme(url: &str) -> Result<DynStore, Error> {
+            let config = $krate::$config::from_url(url)?;
+            Ok(Arc::new($krate::$store::connect(config).await?))
+        }
+
+        #[cfg(not(feature = $feature))]
+        async fn $scheme(_url: &str) -> Result<DynStore, Error> {
+            Err(invalid(
+                concat!(stringify!($scheme), "://…"),
+                concat!("this program was built without ", $feature),
+                concat!(
+                    "build it with the feature `",
+                    $feature,
+                    "` of the crate `leadership`"
+                ),
+            ))
+        }
+    };
 }
 
-#[cfg(not(feature = "etcd"))]
-async fn etcd(_url: &str) -> Result<DynStore, Error> {
-    Err(invalid(
-        "etcd://…",
-        "this program was built without etcd",
-        "build it with the feature `etcd` of the crate `leadership`",
-    ))
-}
+store!("etcd", etcd, leadership_etcd::{EtcdConfig, EtcdStore});
+store!("consul", consul, leadership_consul::{ConsulConfig, ConsulStore});
+store!("zk", zk, leadership_zk::{ZkConfig, ZkStore});
 
 #[cfg(test)]
 mod tests {
@@ -126,20 +143,15 @@ mod tests {
     async fn an_unknown_scheme_is_refused_naming_those_that_exist() {
         for url in ["mysql://root:secret@db", "https://secret@db"] {
             let error = refused(url).await;
-            assert!(error.contains("etcd:// and memory://"), "{error}");
+            assert!(error.contains("zk:// and memory://"), "{error}");
             assert!(error.contains(url.split(':').next().expect("scheme")), "{error}");
         }
     }
 
     #[tokio::test]
-    async fn a_store_to_come_is_refused_as_such() {
-        for scheme in ["consul", "zk", "zookeeper"] {
-            let error = refused(&format!("{scheme}://secret@host")).await;
-            assert!(
-                error.contains(&format!("{scheme}://…: that store is not in this version")),
-                "{error}"
-            );
-        }
+    async fn the_long_name_of_zookeeper_is_refused_with_the_short_one() {
+        let error = refused("zookeeper://secret@host").await;
+        assert!(error.contains("zk://"), "{error}");
     }
 
     #[tokio::test]
@@ -157,25 +169,33 @@ mod tests {
         }
     }
 
-    #[cfg(not(feature = "etcd"))]
     #[tokio::test]
     async fn a_scheme_whose_feature_is_off_names_the_feature() {
-        let error = refused("etcd://root:secret@host").await;
-        assert!(error.contains("feature `etcd`"), "{error}");
+        for (scheme, on) in [
+            ("etcd", cfg!(feature = "etcd")),
+            ("consul", cfg!(feature = "consul")),
+            ("zk", cfg!(feature = "zk")),
+        ] {
+            if !on {
+                let error = refused(&format!("{scheme}://root:secret@host")).await;
+                assert!(error.contains(&format!("feature `{scheme}`")), "{error}");
+            }
+        }
     }
 
-    #[cfg(feature = "etcd")]
     #[tokio::test]
-    async fn a_malformed_etcd_url_is_refused_without_its_password() {
-        for url in [
-            "etcd://",
-            "etcd://root:secret@",
-            "etcd://root:secret@host:99999",
-            "etcd://root:secret@host:2379/?nonsense=secret",
-        ] {
-            let error = connect(url).await.expect_err("refused");
-            let text = format!("{error} {error:?}");
-            assert!(!text.contains("secret"), "{text}");
+    async fn a_malformed_url_is_refused_without_its_password() {
+        for scheme in ["etcd", "consul", "zk"] {
+            for rest in [
+                "",
+                "root:secret@",
+                "root:secret@host:99999",
+                "host/?nonsense=secret",
+            ] {
+                let error = connect(&format!("{scheme}://{rest}")).await.expect_err("refused");
+                let text = format!("{error} {error:?}");
+                assert!(!text.contains("secret"), "{text}");
+            }
         }
     }
 

@@ -1,7 +1,8 @@
 //! Distributed leader election: several processes stand, one leads, another takes over when it dies.
 //!
-//! The store that decides is named by a URL: [`connect`] knows `etcd://…` (feature `etcd`, on by default) and
-//! `memory://` (this process only, for tests). Everything else is the same for all of them.
+//! The store that decides is named by a URL: [`connect`] knows `etcd://…` (feature `etcd`, on by default),
+//! `consul://…` (feature `consul`), `zk://…` (feature `zk`) and `memory://` (this process only, for tests).
+//! Everything else is the same for all of them.
 //!
 //! # A candidate
 //! ```no_run
