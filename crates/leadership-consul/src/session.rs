@@ -130,7 +130,17 @@ impl Sessions {
         };
         let body = serde_json::to_vec(&session).map_err(|error| odd(OPEN, error.to_string()))?;
         let ask = put(OPEN, "/v1/session/create", body);
-        let made = match self.make(&ask, check.as_ref(), durations.certain).await {
+        // An agent remembers of a check only what it was told of it since: one that was not, and is restarted, lets it
+        // begin as critical, and the session would end.
+        let tell = async {
+            if let Some(check) = &check
+                && let Err(error) = self.checks.touch(OPEN, check).await
+            {
+                debug!(%error, "a restart of the agent would end the session");
+            }
+        };
+        let (made, ()) = join(self.make(&ask, check.as_ref(), durations.certain), tell).await;
+        let made = match made {
             Ok(made) => made,
             Err(error) => {
                 if let Some(spare) = spare

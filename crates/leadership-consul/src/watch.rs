@@ -12,7 +12,7 @@ use crate::wire::Pair;
 
 /// The operation that errors of watches name.
 pub(crate) const OPERATION: &str = "watch";
-/// Consul adds up to a sixteenth to a wait, so that not all come back at once.
+/// How much later than expected an answer may come: at most, and no later than half of the wait.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// What a look at a key told.
@@ -64,8 +64,8 @@ impl Watch {
             };
             let mut ask = line.read_request(OPERATION, &self.key, &query);
             if self.index > 0 {
-                // Held back on purpose.
-                ask.limit = self.wait + self.wait / 16 + GRACE;
+                // Held back on purpose; Consul adds up to a sixteenth, so that not all come back at once.
+                ask.limit = self.wait + self.wait / 16 + GRACE.min(self.wait / 2);
             }
             self.turns.borrow_and_update();
             let answer = if self.index == 0 {

@@ -211,7 +211,8 @@ async fn a_paused_server_costs_a_leader_with_other_addresses_nothing(world: Arc<
     close([elections]).await;
 }
 
-/// The check comes back with the expiry of its last update, if it had one, and the session lives on.
+/// The check comes back with the expiry of its last update, and the session lives on: of one that is not yet renewed
+/// as well.
 async fn a_restart_of_the_agent_within_the_ttl_keeps_the_leader(_: Arc<World>) {
     let ttl = Duration::from_secs(30);
     let cluster = ConsulCluster::start(1).await.unwrap();
@@ -224,8 +225,6 @@ async fn a_restart_of_the_agent_within_the_ttl_keeps_the_leader(_: Arc<World>) {
     let follower = b.follow(&election).unwrap();
     let mut changes = follower.changes();
     next("a leads", &mut changes, led_by("a")).await;
-    let deadline = first.deadline();
-    eventually("renewed", async || first.deadline() > deadline).await;
 
     cluster.kill(0).await.unwrap();
     cluster.start_node(0).await.unwrap();

@@ -1,12 +1,26 @@
 //! The network of one cluster: its nodes find each other by name there, and nobody else is on it.
+//!
+//! Nodes keep their addresses. Docker gives an address to whoever starts next, so that servers that were killed together
+//! would come back with each other's: no fault of the kinds that tests are about, and one that Consul's servers need a
+//! minute to recover from.
 
 use super::docker::{engine, labels};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use std::{
+    fmt,
     net::Ipv4Addr,
     sync::atomic::{AtomicU32, Ordering},
 };
-use testcontainers::bollard::{Docker, models::NetworkCreateRequest};
+use testcontainers::bollard::{
+    Docker,
+    models::{
+        EndpointIpamConfig, EndpointSettings, Ipam, IpamConfig, NetworkConnectRequest, NetworkCreateRequest,
+        NetworkDisconnectRequest,
+    },
+};
+
+/// How often a range of addresses is chosen that somebody else takes before we do.
+const TRIES: u32 = 10;
 
 /// A network, removed on drop. Containers on it have to be dropped before.
 #[derive(Debug)]
@@ -32,15 +46,6 @@ impl Network {
         let number = CREATED.fetch_add(1, Ordering::Relaxed);
         let name = format!("leadership-test-{}-{number}", std::process::id());
         let docker = engine().await?;
-        let request = NetworkCreateRequest {
-            name: name.clone(),
-            labels: Some(labels()),
-            ..Default::default()
-        };
-        docker
-            .create_network(request)
-            .await
-            .with_context(|| format!("cannot create the network {name}"))?;
         // From here on it is removed on drop, whatever happens.
         let unknown = Subnet {
             base: Ipv4Addr::UNSPECIFIED,
@@ -52,8 +57,70 @@ impl Network {
             gateway: Ipv4Addr::UNSPECIFIED,
             subnet: unknown,
         };
-        (network.subnet, network.gateway) = network.addresses().await?;
-        Ok(network)
+        for _ in 0..TRIES {
+            // The choice of a free range is Docker's. But addresses on it can be asked for only if it was asked for.
+            network.add(None).await?;
+            (network.subnet, network.gateway) = network.addresses().await?;
+            network.docker.remove_network(&network.name).await?;
+            let chosen = IpamConfig {
+                subnet: Some(network.subnet.to_string()),
+                gateway: Some(network.gateway.to_string()),
+                ..Default::default()
+            };
+            match network.add(Some(chosen)).await {
+                Err(error) if format!("{error:#}").contains("overlaps") => {}
+                added => return added.map(|()| network),
+            }
+        }
+        bail!(
+            "others took each of {TRIES} ranges of addresses before the network {}",
+            network.name
+        )
+    }
+
+    async fn add(&self, range: Option<IpamConfig>) -> Result<()> {
+        let request = NetworkCreateRequest {
+            name: self.name.clone(),
+            labels: Some(labels()),
+            ipam: range.map(|range| Ipam {
+                config: Some(vec![range]),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let added = self.docker.create_network(request).await;
+        added.with_context(|| format!("cannot create the network {}", self.name))?;
+        Ok(())
+    }
+
+    /// The address of a container that runs.
+    pub(super) async fn address_of(&self, container: &str) -> Result<Ipv4Addr> {
+        let container = self.docker.inspect_container(container, None).await?;
+        let networks = container.network_settings.and_then(|settings| settings.networks);
+        let ours = networks.and_then(|mut networks| networks.remove(&self.name));
+        let address = ours.and_then(|endpoint| endpoint.ip_address?.parse().ok());
+        address.with_context(|| format!("a container has no address on the network {}", self.name))
+    }
+
+    /// Gives this address to a container that does not run, for when it starts again.
+    pub(super) async fn pin(&self, container: &str, address: Ipv4Addr) -> Result<()> {
+        let leave = NetworkDisconnectRequest {
+            container: container.to_owned(),
+            force: None,
+        };
+        self.docker.disconnect_network(&self.name, leave).await?;
+        let join = NetworkConnectRequest {
+            container: container.to_owned(),
+            endpoint_config: Some(EndpointSettings {
+                ipam_config: Some(EndpointIpamConfig {
+                    ipv4_address: Some(address.to_string()),
+                    ..Default::default()
+                }),
+                ..Default::default()
+            }),
+        };
+        let joined = self.docker.connect_network(&self.name, join).await;
+        joined.with_context(|| format!("cannot give {address} on the network {}", self.name))
     }
 
     pub(super) fn name(&self) -> &str {
@@ -89,6 +156,12 @@ impl Drop for Network {
             Ok(Err(error)) => tracing::info!(network = self.name, %error, "not removed"),
             Err(_) => tracing::info!(network = self.name, "not removed"),
         }
+    }
+}
+
+impl fmt::Display for Subnet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.base, self.prefix)
     }
 }
 

@@ -16,6 +16,8 @@ pub struct Node {
     docker: Docker,
     container: ContainerAsync<GenericImage>,
     name: String,
+    /// Where the other nodes reach it.
+    address: Ipv4Addr,
     /// Ports of the container, and those of 127.0.0.1 that lead to them.
     ports: Vec<(u16, u16)>,
 }
@@ -41,10 +43,12 @@ impl Node {
         let container = container.with_context(|| {
             format!("cannot start {name}; if its image is missing, `cargo xtask images` makes it")
         })?;
+        let address = place.network.address_of(container.id()).await?;
         Ok(Self {
             docker,
             container,
             name,
+            address,
             ports: place.ports,
         })
     }
@@ -97,8 +101,9 @@ impl Node {
         stopped.with_context(|| format!("cannot stop {}", self.name))
     }
 
-    /// Starts it again after a stop or a kill, on the same ports and with its data.
-    pub(super) async fn start_again(&self) -> Result<()> {
+    /// Starts it again after a stop or a kill, on the same ports and address, with its data.
+    pub(super) async fn start_again(&self, network: &Network) -> Result<()> {
+        network.pin(self.id(), self.address).await?;
         self.container
             .start()
             .await

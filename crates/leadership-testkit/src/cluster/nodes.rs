@@ -156,10 +156,10 @@ impl<S: Server> Cluster<S> {
         self.node(i)?.stop(STOP).await
     }
 
-    /// Starts a killed or stopped node again, with its data and on its old port; a partition is forgotten.
-    /// Returns without waiting for it to be [healthy](Self::wait_healthy).
+    /// Starts a killed or stopped node again, with its data, its old port and its old address; a partition is
+    /// forgotten. Returns without waiting for it to be [healthy](Self::wait_healthy).
     pub async fn start_node(&self, i: usize) -> Result<()> {
-        self.node(i)?.start_again().await
+        self.node(i)?.start_again(&self.network).await
     }
 
     /// Cuts node `i` off from the other nodes. Clients still reach it.

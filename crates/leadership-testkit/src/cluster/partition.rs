@@ -1,8 +1,7 @@
 //! Cutting a node off from the other nodes while clients still reach it.
 //!
 //! A container that joins the node's network stack adds routes that swallow everything for the cluster's
-//! network, except for its gateway, through which clients come. The whole network rather than each of the
-//! others: a node that is killed and started again may come back with another address.
+//! network, except for its gateway, through which clients come.
 
 use super::{network::Network, sidecar};
 use anyhow::Result;

@@ -134,13 +134,7 @@ async fn a_store_down_for_less_than_the_ttl_makes_no_two_leaders<G: Ground>(_: A
     let whole = now();
     let outage = whole.saturating_since(fault);
     assert!(outage < G::LONG, "no short outage: {outage:?}");
-    // A store that ends the session when it is back removes the entry with it: the watch may tell before the renewal.
-    let reasons = &[
-        EndReason::DeadlinePassed,
-        EndReason::SessionLost,
-        EndReason::EntryRemoved,
-    ];
-    let expected = Expected::ends(reasons).may_go_on().later_by(G::ELECTION);
+    let expected = Expected::ends(LOST).may_go_on().later_by(G::ELECTION);
     scene.verdict(whole, whole, expected).await;
     cluster.remove().await.unwrap();
 }

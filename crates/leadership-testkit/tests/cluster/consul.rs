@@ -53,6 +53,32 @@ async fn one_node_survives_a_pause_a_kill_and_a_stop() -> Result<()> {
 }
 
 #[tokio::test]
+async fn nodes_that_were_killed_together_come_back_with_their_own_addresses() -> Result<()> {
+    let cluster = ConsulCluster::start(3).await?;
+    let addresses = async || {
+        let (_, members) = cluster.http(0, "GET", "/v1/catalog/nodes?consistent", "").await?;
+        let members: Vec<serde_json::Value> = serde_json::from_str(&members)?;
+        let mut members: Vec<_> = members
+            .iter()
+            .map(|member| (member["Node"].to_string(), member["Address"].to_string()))
+            .collect();
+        members.sort();
+        anyhow::Ok(members)
+    };
+    let before = addresses().await?;
+    for node in 0..3 {
+        cluster.kill(node).await?;
+    }
+    // In another order than the first time.
+    for node in (0..3).rev() {
+        cluster.start_node(node).await?;
+    }
+    cluster.wait_all_healthy().await?;
+    assert_eq!(addresses().await?, before);
+    cluster.remove().await
+}
+
+#[tokio::test]
 async fn three_nodes_elect_another_leader_while_theirs_is_cut_off() -> Result<()> {
     let cluster = ConsulCluster::start(3).await?;
     let old = cluster.leader().await?;
