@@ -168,6 +168,11 @@ impl Api {
         self.turn.subscribe()
     }
 
+    /// How many addresses there are.
+    pub(crate) fn count(&self) -> u32 {
+        u32::try_from(self.addresses.len()).unwrap_or(u32::MAX)
+    }
+
     /// The addresses, as in the URL.
     pub(crate) fn addresses(&self) -> String {
         let shown: Vec<String> = self.addresses.iter().map(ToString::to_string).collect();

@@ -20,7 +20,7 @@ use crate::config::{ConsulConfig, Liveness};
 use crate::error::STORE;
 use crate::follow;
 use crate::lead;
-use crate::line::{Entries, Entry, Keys, Line};
+use crate::line::{Entries, Entry, Keys, Line, one};
 use crate::session::{LOCK_DELAY_MAX, SESSION_TTL_MIN, Sessions};
 
 /// A transaction has to fit in 512 KiB (`limits.txn_max_req_len`), and holds up to three values, in base 64.
@@ -78,7 +78,11 @@ impl ConsulStore {
         } else {
             store.config.prefix()
         };
-        match tokio::time::timeout(Self::CONNECT_LIMIT, store.line.read(CONNECT, key)).await {
+        let mut ask = store.line.read_request(CONNECT, key, "");
+        // Each address has its share, or one that hangs would leave no time for the others.
+        ask.limit = Self::CONNECT_LIMIT / store.api.count();
+        let look = async { one(CONNECT, &store.api.ask(&ask).await?) };
+        match tokio::time::timeout(Self::CONNECT_LIMIT, look).await {
             Ok(Ok(_)) => Ok(store),
             // The token may be good for single elections only.
             Ok(Err(error)) if error.kind() == ErrorKind::PermissionDenied => Ok(store),

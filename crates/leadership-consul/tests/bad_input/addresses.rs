@@ -141,12 +141,19 @@ pub(crate) async fn a_hanging_address_among_others_is_passed_over_by_a_campaign(
 
 pub(crate) async fn a_hanging_address_among_others_is_passed_over_when_connecting(world: Arc<World>) {
     let cluster = world.plain().await;
-    let (bad, count, hanging) = hanging().await;
-    while count.load(Ordering::Relaxed) < 1 {
-        let both = ConsulConfig::new([&bad, &address(cluster)]).unwrap();
-        soon("connected", ConsulStore::connect(both)).await.unwrap();
+    let (bad, count, hangs) = hanging().await;
+    let (worse, also, hangs_too) = hanging().await;
+    // Both of them before the one that answers.
+    let mut asked = (0, 0);
+    while asked.0 == 0 || asked.1 == 0 {
+        count.store(0, Ordering::Relaxed);
+        also.store(0, Ordering::Relaxed);
+        let all = ConsulConfig::new([&bad, &worse, &address(cluster)]).unwrap();
+        soon("connected", ConsulStore::connect(all)).await.unwrap();
+        asked = (count.load(Ordering::Relaxed), also.load(Ordering::Relaxed));
     }
-    hanging.abort();
+    hangs.abort();
+    hangs_too.abort();
 }
 
 pub(crate) async fn a_leader_stays_when_the_address_that_it_asks_dies(_: Arc<World>) {
