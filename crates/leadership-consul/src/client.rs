@@ -1,14 +1,10 @@
-//! The way to Consul: one HTTP client for all addresses, and the address that is asked now. A request that
-//! certainly changed nothing goes to the next address at once; any other failure of a path makes the *next* request
-//! begin elsewhere, and the blocking reads move there.
+//! The way to Consul: one HTTP client for all addresses. A request that certainly changed nothing goes to the next
+//! address at once; any other failure of a path makes the *next* request begin elsewhere, see [`Turns`].
 //!
 //! The HTTPS client is of the type that rs-consul defines, with a TLS provider of our own choice: rs-consul takes
 //! the process's, and panics where there are two (`Consul::new`). Its requests are not used: reads and deletions
 //! take all keys that begin alike, and it knows neither transactions nor sessions.
 
-use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,20 +18,12 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use leadership_core::{InvalidInput, StoreError};
 use rs_consul::HttpsClient;
-use tokio::sync::watch;
-use tracing::debug;
 
 use crate::config::{Address, ConsulConfig};
 use crate::error::{Failure, Next, none_took_it};
 use crate::tls;
+use crate::turns::Turns;
 
-/// A request dropped unanswered after this long tells against its address.
-const SUSPICIOUS: Duration = Duration::from_millis(300);
-/// After this long it does if the one before was dropped unanswered as well; sooner it tells nothing.
-const ODD: Duration = Duration::from_millis(50);
-/// How soon requests move on again from an address that left one of them unanswered, and answered another meanwhile: it
-/// has much to do, and every move has all that watch ask it anew. But a connection may hang while others do not.
-const MOVE_AGAIN: Duration = Duration::from_secs(10);
 /// An unused connection is kept this long: a little longer than the time between two renewals, usually.
 const IDLE: Duration = Duration::from_secs(20);
 /// How often a request is sent that new connections do not take. More often than once, because a server that refuses
@@ -68,25 +56,12 @@ pub(crate) struct Ask {
     pub(crate) limit: Duration,
 }
 
-/// What is known of the address that is asked now.
-#[derive(Clone, Copy, Debug, Default)]
-struct Pulse {
-    answered: Option<Instant>,
-    moved: Option<Instant>,
-}
-
-/// All addresses, and which of them is asked now.
+/// Consul's HTTP API at all its addresses.
 pub(crate) struct Api {
-    addresses: Vec<Address>,
+    turns: Turns,
     scheme: &'static str,
     https: HttpsClient,
     unix: UnixClient,
-    /// Counts the changes of the address; it is asked that many places after the first one.
-    turn: watch::Sender<usize>,
-    /// Whether a request was dropped unanswered since the last answer.
-    unanswered: AtomicBool,
-    /// When the address that is asked now answered last, and when requests moved last.
-    pulse: Mutex<Pulse>,
     token: Option<HeaderValue>,
     /// What every query ends with: datacenter, namespace, partition.
     everywhere: String,
@@ -143,16 +118,11 @@ impl Api {
                 everywhere.push_str(&format!("&{name}={}", escape(value)));
             }
         }
-        // Not the first one for all, lest every process of a fleet ask the same server.
-        let start = RandomState::new().hash_one(Instant::now()) as usize % config.addresses.len();
         Ok(Self {
-            addresses: config.addresses.clone(),
+            turns: Turns::new(config.addresses.clone()),
             scheme: if config.tls.is_some() { "https" } else { "http" },
             https: builder.build(https.enable_http1().wrap_connector(http)),
             unix: builder.build(hyperlocal::UnixConnector),
-            turn: watch::Sender::new(start),
-            unanswered: AtomicBool::new(false),
-            pulse: Mutex::default(),
             token,
             everywhere,
             trusted: tls.ca.as_ref().map_or_else(
@@ -163,20 +133,9 @@ impl Api {
         })
     }
 
-    /// Tells when requests begin at another address, or on another connection.
-    pub(crate) fn turns(&self) -> watch::Receiver<usize> {
-        self.turn.subscribe()
-    }
-
-    /// How many addresses there are.
-    pub(crate) fn count(&self) -> u32 {
-        u32::try_from(self.addresses.len()).unwrap_or(u32::MAX)
-    }
-
-    /// The addresses, as in the URL.
-    pub(crate) fn addresses(&self) -> String {
-        let shown: Vec<String> = self.addresses.iter().map(ToString::to_string).collect();
-        shown.join(", ")
+    /// The addresses, and which of them is asked now.
+    pub(crate) fn turns(&self) -> &Turns {
+        &self.turns
     }
 
     /// Asks until an address takes the request.
@@ -185,15 +144,17 @@ impl Api {
     /// Dropped, the outcome is unknown; the next request may begin at another address.
     pub(crate) async fn ask(&self, ask: &Ask) -> Result<Answer, StoreError> {
         let mut failed = Vec::new();
-        for _ in 0..self.addresses.len() {
-            let turn = *self.turn.borrow();
+        for _ in 0..self.turns.count() {
+            let turn = self.turns.now();
             match self.ask_at(turn, ask, true).await {
                 Ok(answer) => return Ok(answer),
                 Err(failure) if matches!(failure.next, Next::Again | Next::Retry) => {
-                    failed.push((self.shown(turn), self.explain(failure)));
+                    failed.push((self.turns.shown(turn), self.explain(failure)));
                 }
                 Err(failure) => {
-                    return Err(self.explain(failure).into_error(ask.operation, &self.shown(turn)));
+                    return Err(self
+                        .explain(failure)
+                        .into_error(ask.operation, &self.turns.shown(turn)));
                 }
             }
         }
@@ -205,7 +166,7 @@ impl Api {
         let answer = self.ask_at(address, ask, false).await;
         answer.map_err(|failure| {
             self.explain(failure)
-                .into_error(ask.operation, &self.shown(address))
+                .into_error(ask.operation, &self.turns.shown(address))
         })
     }
 
@@ -214,43 +175,39 @@ impl Api {
     /// # Cancel safety
     /// Dropped, it ends at once, and tells nothing against the address.
     pub(crate) async fn ask_blocking(&self, ask: &Ask) -> Result<Answer, StoreError> {
-        let turn = *self.turn.borrow();
+        let turn = self.turns.now();
         let asked = tokio::time::timeout(ask.limit, self.send(turn, ask));
         let answer = asked.await.unwrap_or_else(|_| Err(late(ask.limit)));
         if answer.is_ok() {
-            self.answered(turn);
+            self.turns.answered(turn);
         }
         answer.map_err(|failure| {
             if failure.next != Next::Stay {
-                self.rotate(turn);
+                self.turns.leave(turn);
             }
-            self.explain(failure).into_error(ask.operation, &self.shown(turn))
+            self.explain(failure)
+                .into_error(ask.operation, &self.turns.shown(turn))
         })
     }
 
     async fn ask_at(&self, turn: usize, ask: &Ask, moves: bool) -> Result<Answer, Failure> {
         let since = Instant::now();
-        let pending = Pending {
-            api: moves.then_some(self),
-            turn,
-            since,
-        };
+        let pending = self.turns.ask(turn, moves);
         let answer = tokio::time::timeout(ask.limit, self.send(turn, ask)).await;
-        std::mem::forget(pending);
-        self.unanswered.store(false, Ordering::Relaxed);
+        pending.answered();
         let is_late = answer.is_err();
         let mut answer = answer.unwrap_or_else(|_| Err(late(ask.limit)));
         match &mut answer {
-            Ok(_) if moves => self.answered(turn),
+            Ok(_) if moves => self.turns.answered(turn),
             Ok(_) => {}
             Err(failure) => {
                 if ask.method == Method::GET {
                     failure.of_read();
                 }
                 if is_late && moves {
-                    self.leave_silent(turn, since);
+                    self.turns.leave_silent(turn, since);
                 } else if failure.next != Next::Stay && moves {
-                    self.rotate(turn);
+                    self.turns.leave(turn);
                 }
             }
         }
@@ -268,10 +225,10 @@ impl Api {
     }
 
     async fn send_once(&self, turn: usize, ask: &Ask) -> Result<Answer, Failure> {
-        let from = turn % self.addresses.len();
         let mark = if ask.path.contains('?') { "" } else { "?" };
         let path = format!("{}{mark}{}", ask.path, self.everywhere);
-        let sent = match &self.addresses[from] {
+        let (from, address) = self.turns.address(turn);
+        let sent = match address {
             Address::Tcp(address) => {
                 let uri: Uri = format!("{}://{address}{path}", self.scheme)
                     .parse()
@@ -305,52 +262,6 @@ impl Api {
         request
             .body(Full::new(Bytes::from(ask.body.clone())).boxed())
             .map_err(no_uri)
-    }
-
-    /// Moves on from an address, unless another request did already. With a single address the blocking reads
-    /// still move, to a connection that does not hang.
-    fn rotate(&self, from: usize) {
-        let moved = self.turn.send_if_modified(|turn| {
-            let moves = *turn == from;
-            if moves {
-                *turn = turn.wrapping_add(1);
-            }
-            moves
-        });
-        if !moved {
-            return;
-        }
-        *lock(&self.pulse) = Pulse {
-            answered: None,
-            moved: Some(Instant::now()),
-        };
-        if self.addresses.len() > 1 {
-            debug!(
-                from = self.shown(from),
-                to = self.shown(from.wrapping_add(1)),
-                "going to another address"
-            );
-        }
-    }
-
-    /// Moves on from an address that left a request of `since` unanswered.
-    fn leave_silent(&self, turn: usize, since: Instant) {
-        let pulse = *lock(&self.pulse);
-        let alive = pulse.answered.is_some_and(|answered| answered >= since);
-        let moved = pulse.moved.is_some_and(|moved| moved.elapsed() < MOVE_AGAIN);
-        if !(alive && moved) {
-            self.rotate(turn);
-        }
-    }
-
-    fn answered(&self, turn: usize) {
-        if *self.turn.borrow() == turn {
-            lock(&self.pulse).answered = Some(Instant::now());
-        }
-    }
-
-    fn shown(&self, turn: usize) -> String {
-        self.addresses[turn % self.addresses.len()].to_string()
     }
 
     /// Says which part of the configuration a failure is about: what was trusted when a certificate was not, the
@@ -428,25 +339,6 @@ fn no_uri(error: impl std::fmt::Display) -> Failure {
     )
 }
 
-/// A request under way: dropped unanswered after a while, it tells against its address.
-struct Pending<'a> {
-    api: Option<&'a Api>,
-    turn: usize,
-    since: Instant,
-}
-
-impl Drop for Pending<'_> {
-    fn drop(&mut self) {
-        let Some(api) = self.api else { return };
-        let waited = self.since.elapsed();
-        let again = waited >= ODD && api.unanswered.swap(true, Ordering::Relaxed);
-        if again || waited >= SUSPICIOUS {
-            api.unanswered.store(false, Ordering::Relaxed);
-            api.leave_silent(self.turn, self.since);
-        }
-    }
-}
-
 /// Percent-encodes what goes into a path or a query; the `/` between the parts of a key stays.
 pub(crate) fn escape(text: &str) -> String {
     use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -496,33 +388,6 @@ mod tests {
             "{error}"
         );
         assert_eq!(error.store(), "consul");
-    }
-
-    #[test]
-    fn an_address_that_answers_others_is_left_once_for_one_that_it_did_not_answer() {
-        let config = ConsulConfig::new(["a:1", "b:1"]).expect("accepted");
-        let api = Api::new(&config).expect("made");
-        let turn = || *api.turn.borrow();
-        let silent = |since| {
-            let before = turn();
-            api.leave_silent(before, since);
-            turn() != before
-        };
-        let since = Instant::now();
-        assert!(silent(since), "nothing was answered");
-        assert!(silent(since), "nothing was answered there either");
-        let since = Instant::now();
-        api.answered(turn());
-        assert!(!silent(since), "it is alive, and requests have just moved");
-        assert!(silent(Instant::now()), "not since then");
-        let since = Instant::now();
-        api.answered(turn().wrapping_sub(1));
-        assert!(silent(since), "another one has answered");
-        *lock(&api.pulse) = Pulse {
-            answered: Some(Instant::now()),
-            moved: Instant::now().checked_sub(MOVE_AGAIN),
-        };
-        assert!(silent(since), "it is alive, but this connection may not be");
     }
 
     #[test]

@@ -76,6 +76,7 @@ mod line;
 mod session;
 mod store;
 mod tls;
+mod turns;
 mod url;
 mod watch;
 mod wire;

@@ -312,7 +312,7 @@ impl Line {
                 Some(refused) if refused.what.contains("invalid session") => Ok(Committed::No(refused)),
                 Some(refused) if refused.what.contains("Permission denied") => {
                     let failure = Failure::answer(StatusCode::FORBIDDEN, refused.what.as_bytes());
-                    Err(failure.into_error(operation, &self.api.addresses()))
+                    Err(failure.into_error(operation, &self.api.turns().all()))
                 }
                 Some(refused) => Ok(Committed::No(refused)),
                 None => Err(odd(operation, "a transaction was refused without a reason")),

@@ -6,7 +6,8 @@
 //!
 //! Either way Consul can end a session early (an agent that lost its data, a node that left the catalogue, a server
 //! that autopilot removed: hashicorp/consul#6793), and then only the lock-delay keeps others out. So no session is
-//! certain for longer than its lock-delay after the *servers* acknowledged it, and both parts together, the time to the end of a silent session and the delay after it, are the TTL that was asked for.
+//! certain for longer than its lock-delay after the *servers* acknowledged it, and both parts together, the time to
+//! the end of a silent session and the delay after it, are the TTL that was asked for.
 //!
 //! | asked: ttl | certain, and lock-delay | time to the end of the session |
 //! |---|---|---|

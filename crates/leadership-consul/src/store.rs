@@ -80,7 +80,7 @@ impl ConsulStore {
         };
         let mut ask = store.line.read_request(CONNECT, key, "");
         // Each address has its share, or one that hangs would leave no time for the others.
-        ask.limit = Self::CONNECT_LIMIT / store.api.count();
+        ask.limit = Self::CONNECT_LIMIT / store.api.turns().count();
         let look = async { one(CONNECT, &store.api.ask(&ask).await?) };
         match tokio::time::timeout(Self::CONNECT_LIMIT, look).await {
             Ok(Ok(_)) => Ok(store),
@@ -92,7 +92,7 @@ impl ConsulStore {
                     "no answer within {:?} from {}; is this the HTTP address of a Consul agent, is it reachable, and \
                      do the servers have a leader?",
                     Self::CONNECT_LIMIT,
-                    store.api.addresses(),
+                    store.api.turns().all(),
                 );
                 let (kind, outcome) = (ErrorKind::Timeout, Outcome::NotApplied);
                 Err(StoreError::new(STORE, CONNECT, kind, outcome, text))

@@ -42,7 +42,7 @@ impl Watch {
             key: key.into(),
             wait,
             index: 0,
-            turns: line.api.turns(),
+            turns: line.api.turns().changes(),
         }
     }
 

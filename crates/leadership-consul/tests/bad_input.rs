@@ -73,6 +73,7 @@ fn main() {
     support::main::<World>(cases![
         the_right_token_is_accepted_and_never_shown,
         a_token_in_a_file_is_read,
+        servers_that_were_silent_are_heard_again_with_access_rules,
         a_wrong_token_is_refused_by_name,
         a_missing_token_is_asked_for,
         a_campaign_with_a_wrong_token_stops_with_the_reason,

@@ -1,11 +1,13 @@
 //! ACL tokens: what the right one may do, and what becomes of others.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use leadership_consul::{ConsulConfig, ConsulStore, Liveness};
 use leadership_core::{Config, DynStore, ElectionName, Elections, ErrorKind, State};
-use leadership_testkit::cluster::ConsulCluster;
+use leadership_testkit::cluster::{ConsulCluster, Proxy};
+use tokio::time::timeout;
 
 use crate::support::{self, call, elected, election, services, sessions, soon, waiting};
 use crate::{
@@ -102,6 +104,27 @@ pub(crate) async fn a_wrong_token_is_refused_by_name(world: Arc<World>) {
             refuses(&error, ErrorKind::Unauthenticated, &parts);
         }
     }
+}
+
+/// Before anything is made the servers have to be heard again, who say of a session that never was what access rules
+/// have them say.
+pub(crate) async fn servers_that_were_silent_are_heard_again_with_access_rules(world: Arc<World>) {
+    let cluster = world.guarded().await;
+    let election = election("silent");
+    let way = Proxy::start(cluster.addr(0).unwrap()).await.unwrap();
+    let given = ConsulConfig::new([way.addr().to_string()]).unwrap();
+    assert_eq!(given.liveness(), Liveness::Check);
+    let store = lazy(given.with_token(TOKEN));
+    let first = soon("opened", store.open(LONG)).await.unwrap();
+    way.stall();
+    let renewed = timeout(Duration::from_millis(300), store.renew(&first)).await;
+    assert!(renewed.is_err(), "they are silent: {renewed:?}");
+    way.resume().await.unwrap();
+    let second = soon("opened again", store.open(LONG)).await.unwrap();
+    for session in [first, second] {
+        soon("closed", store.close(&session)).await.unwrap();
+    }
+    nothing_left(cluster, &election).await;
 }
 
 /// Consul takes who has none for somebody who may do nothing.

@@ -13,6 +13,8 @@ use crate::witness::Testimony;
 const NOTIFIED: Duration = Duration::from_secs(1);
 /// For processes and threads to be run at all, on a busy machine.
 const BUSY: Duration = Duration::from_secs(1);
+/// For a follower to notice that the server which should notify it hangs, to ask another one, and to hear of it.
+const FOLLOWED: Duration = Duration::from_secs(10 + 1);
 /// From a stop to the next leader: a request or two, and a notification.
 const HANDOVER: Duration = Duration::from_secs(3);
 
@@ -128,6 +130,7 @@ impl Scene {
             }
         };
         println!("{}: {report}", self.election);
+        self.followed_in_time(&terms);
         self.nobody_is_stuck(leading).await;
         self.in_order(&expected);
         let left = self.follower.contenders().await.unwrap();
@@ -151,6 +154,20 @@ impl Scene {
                 assert!(excused, "it was never told that its term is over");
             }
         }
+    }
+
+    /// The follower was told of the last one that led, and not too late. Those between it may have missed.
+    fn followed_in_time(&self, terms: &[(usize, Testimony)]) {
+        let Some((last, term)) = terms.last().filter(|_| terms.len() > 1) else {
+            return;
+        };
+        let name = self.members[*last].name;
+        let told = self.told.of(name, term.first - BUSY);
+        let late = told.map(|told| told.saturating_since(term.first));
+        assert!(
+            late.is_some_and(|late| late < FOLLOWED),
+            "the follower was told of {name} after {late:?}, not within {FOLLOWED:?}"
+        );
     }
 
     /// How long it took until one led, which must not have been too long.
