@@ -57,6 +57,7 @@ mod follow;
 #[cfg(any(fuzzing, test))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod leases;
 mod line;
 mod session;
 mod store;

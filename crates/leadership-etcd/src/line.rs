@@ -205,14 +205,16 @@ pub(crate) fn in_front(range: &str, descending: &[KeyValue], fence: u64) -> Opti
 
 /// The session of an entry; none if the key is not a contender's.
 ///
-/// A contender's key ends in the lease it is attached to, `%x` in Go (election.go). Anything else in the
-/// range is foreign: a key somebody put there, or a contender of the election `name/sub` seen from `name`.
+/// A contender's key ends in the lease that it was made with, `%x` in Go (election.go), and it is attached to a lease:
+/// that one, or one of ours that it was [moved](crate::leases) to. Anything else in the range is foreign: a key somebody
+/// put there, or a contender of the election `name/sub` seen from `name`.
 pub(crate) fn session_of(range: &str, key: &[u8], lease: i64) -> Option<SessionId> {
     if lease <= 0 {
         return None;
     }
-    let hex = format!("{lease:x}");
-    (key.strip_prefix(range.as_bytes())? == hex.as_bytes()).then(|| SessionId::new(hex))
+    let hex = std::str::from_utf8(key.strip_prefix(range.as_bytes())?).ok()?;
+    let named = i64::from_str_radix(hex, 16).ok().filter(|named| *named > 0)?;
+    (format!("{named:x}") == hex).then(|| SessionId::new(hex))
 }
 
 /// The lease of a session of this store.
@@ -269,14 +271,17 @@ mod tests {
     }
 
     #[test]
-    fn a_contender_is_what_ends_in_its_own_lease() {
+    fn a_contender_is_what_ends_in_a_lease_and_has_one() {
         let session = |key: &str, lease| session_of("a/", key.as_bytes(), lease);
         assert_eq!(session("a/1f", 0x1f), Some(SessionId::new("1f")));
+        assert_eq!(session("a/1f", 0x1e), Some(SessionId::new("1f")), "moved");
         for (key, lease) in [
             ("a/1F", 0x1f),
             ("a/01f", 0x1f),
             ("a/1f", 0),
-            ("a/1f", 0x1e),
+            ("a/+1f", 0x1f),
+            ("a/0", 0x1f),
+            ("a/8000000000000000", 0x1f),
             ("a/b/1f", 0x1f),
             ("a/x", 7),
         ] {

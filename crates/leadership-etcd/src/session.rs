@@ -1,68 +1,76 @@
 //! Sessions are leases: granting under an id of our own choice, so that one whose grant was not answered can
-//! be revoked; keep-alive streams, one per session and held open; revoking.
+//! be revoked; keep-alive streams, one per lease and held open; revoking. Which leases a session lives by is in
+//! [`leases`](crate::leases).
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use etcd_client::{Error as EtcdError, LeaseGrantOptions, LeaseKeepAliveStream, LeaseKeeper};
+use etcd_client::{
+    Compare, CompareOp, Error as EtcdError, LeaseGrantOptions, LeaseGrantResponse, LeaseKeepAliveStream,
+    LeaseKeeper, PutOptions, Txn, TxnOp,
+};
+use futures_util::future::{join_all, try_join_all};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use leadership_core::{ErrorKind, Outcome, Session, SessionId, StoreError};
 use tokio::task::JoinSet;
 use tracing::debug;
 
-use crate::client::{Endpoints, lock, random};
+use crate::client::{Endpoints, lock, random, within};
 use crate::error::{Failure, STORE};
-use crate::line::{lease_of, odd};
+use crate::leases::{Leases, Next};
+use crate::line::odd;
 
 /// How long, how often and how far apart an unanswered grant is revoked: the revocation may overtake it.
 const REVOKE_LIMIT: Duration = Duration::from_secs(2);
 const REVOKE_TRIES: u32 = 3;
 const REVOKE_PAUSE: Duration = Duration::from_secs(1);
+/// How long a request may take that moves entries to a new lease; tried again with the next renewal.
+const MOVE_LIMIT: Duration = Duration::from_secs(2);
+/// How many entries of a session are moved at once.
+const MOVES: usize = 16;
 
 /// The sessions of a store.
 pub(crate) struct Sessions {
     endpoints: Arc<Endpoints>,
-    /// The keep-alive streams that are not in use, by lease.
-    streams: Mutex<HashMap<i64, KeepAlive>>,
-    /// Revocations under way; they end with the store.
-    revocations: Mutex<JoinSet<()>>,
+    pub(crate) leases: Leases,
+    /// Revocations and moves under way; they end with the store.
+    tasks: Mutex<JoinSet<()>>,
 }
 
 /// A keep-alive stream on which every request has been answered.
-struct KeepAlive {
+pub(crate) struct KeepAlive {
     index: usize,
     keeper: LeaseKeeper,
     answers: LeaseKeepAliveStream,
-    /// When the session is over unless it is renewed, after which nobody asks for this stream.
-    over: Instant,
+    /// When the lease is over unless it is renewed, after which nobody asks for this stream.
+    pub(crate) over: Instant,
+}
+
+/// How etcd answers a keep-alive.
+struct Renewed {
+    ttl: Duration,
+    /// The term of etcd's leader; 0 if it was not told.
+    term: u64,
 }
 
 impl Sessions {
     pub(crate) fn new(endpoints: Arc<Endpoints>) -> Self {
         Self {
             endpoints,
-            streams: Mutex::default(),
-            revocations: Mutex::default(),
+            leases: Leases::default(),
+            tasks: Mutex::default(),
         }
     }
 
     /// Grants a lease; `ttl` is rounded up to whole seconds, and etcd may grant more than was asked.
     pub(crate) async fn open(&self, ttl: Duration) -> Result<Session, StoreError> {
         let seconds = ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0);
-        let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
-        // etcd takes 0 as a request for an id of its own choice, and ids are positive.
-        let lease = (random() >> 1).max(1) as i64;
+        let lease = new_lease();
         let mut unanswered = UnansweredGrant {
             sessions: self,
             lease: Some(lease),
         };
-        let granted = self
-            .endpoints
-            .call("open", |clients| async move {
-                let options = LeaseGrantOptions::new().with_id(lease);
-                clients.lease.clone().grant(seconds, Some(options)).await
-            })
-            .await;
+        let granted = grant("open", &self.endpoints, lease, seconds).await;
         if granted
             .as_ref()
             .err()
@@ -74,6 +82,7 @@ impl Sessions {
         match u64::try_from(granted.ttl()) {
             Ok(ttl) if ttl > 0 => {
                 let id = SessionId::new(format!("{:x}", granted.id()));
+                self.leases.opened(&id, granted.id(), term_of(&granted));
                 Ok(Session {
                     id,
                     ttl: Duration::from_secs(ttl),
@@ -83,88 +92,243 @@ impl Sessions {
         }
     }
 
-    /// Renews a lease. An answer counts only for the request it answers: a stream is taken out while it is in
-    /// use and put back when it has answered, so one with an answer outstanding is never used again.
+    /// Renews a session: every lease that it lives by. If etcd has another leader than when the last one was granted,
+    /// the session's entries begin to move to a new one.
     pub(crate) async fn renew(&self, session: &Session) -> Result<Duration, StoreError> {
-        let lease = lease_of("renew", &session.id)?;
-        let held = lock(&self.streams).remove(&lease);
-        // Requests left an endpoint because it fails them.
-        if let Some(mut held) = held.filter(|held| held.index == self.endpoints.current()) {
-            let guard = self.endpoints.unanswered(held.index);
-            let answer = held.ask().await;
-            guard.answered();
-            match answer {
-                Ok(Some(ttl)) => {
-                    held.over = Instant::now() + ttl;
-                    lock(&self.streams).insert(lease, held);
-                    return Ok(ttl);
+        let leases = self.leases.of("renew", &session.id)?;
+        let renewals = leases.iter().map(|lease| self.renew_lease(session, *lease));
+        let renewed = match try_join_all(renewals).await {
+            Ok(renewed) => renewed,
+            Err(error) => {
+                if error.kind() == ErrorKind::SessionGone {
+                    self.revoke_rest(session);
                 }
-                Ok(None) => return Err(ended("renew", session)),
-                // The stream broke, perhaps long ago: only a new one can tell.
-                Err(error) => {
-                    let text = self.endpoints.blame(held.index, error).text;
-                    debug!(%session.id, text, "etcd keep-alive stream broke");
-                }
+                return Err(error);
             }
+        };
+        let answers = || renewed.iter().flatten();
+        if self.leases.saw(
+            &session.id,
+            answers().map(|answer| answer.term).max().unwrap_or(0),
+        ) {
+            self.move_entries(session.clone());
         }
-        let (index, keeper, answers) = self
+        Ok(answers()
+            .map(|answer| answer.ttl)
+            .fold(session.ttl, Duration::min))
+    }
+
+    /// Renews a lease, unless the session lives by another one meanwhile. An answer counts only for the request it
+    /// answers: a stream is taken out while it is in use and put back when it has answered, so one with an answer
+    /// outstanding is never used again.
+    async fn renew_lease(&self, session: &Session, lease: i64) -> Result<Option<Renewed>, StoreError> {
+        let held = self.leases.take_stream(&session.id, lease);
+        // Requests left an endpoint because it fails them.
+        if let Some(held) = held.filter(|held| held.index == self.endpoints.current())
+            && let Some(answer) = self.ask_on(session, lease, held).await
+        {
+            return answer;
+        }
+        let opened = self
             .endpoints
             .call("renew", |clients| async move {
                 let (keeper, answers) = clients.lease.clone().keep_alive(lease).await?;
                 Ok((clients.index, keeper, answers))
             })
-            .await?;
-        // Opening the stream renews the lease, but etcd-client keeps the answer's TTL to itself. It is the
-        // granted one: etcd never changes the TTL of a lease (server/lease/lessor.go, Renew).
-        let over = Instant::now() + session.ttl;
-        lock(&self.streams).insert(
-            lease,
-            KeepAlive {
-                index,
-                keeper,
-                answers,
-                over,
-            },
-        );
-        Ok(session.ttl)
+            .await;
+        let (index, keeper, answers) = match opened {
+            Err(error) if error.kind() == ErrorKind::SessionGone && !self.leases.has(&session.id, lease) => {
+                return Ok(None);
+            }
+            opened => opened?,
+        };
+        let held = KeepAlive {
+            index,
+            keeper,
+            answers,
+            over: Instant::now() + session.ttl,
+        };
+        // Opening the stream renews the lease, but etcd-client keeps the answer to itself. Its term may be another one
+        // after a stream that broke, so it is asked for.
+        if self.leases.had_stream(&session.id, lease) {
+            if let Some(answer) = self.ask_on(session, lease, held).await {
+                return answer;
+            }
+        } else {
+            self.leases.keep_stream(&session.id, lease, held);
+        }
+        // The TTL is the granted one: etcd never changes that of a lease (server/lease/lessor.go, Renew).
+        Ok(Some(Renewed {
+            ttl: session.ttl,
+            term: 0,
+        }))
     }
 
-    /// Revokes a lease, and with it deletes the session's entries.
+    /// Renews a lease by its stream; none if that broke.
+    async fn ask_on(
+        &self,
+        session: &Session,
+        lease: i64,
+        mut held: KeepAlive,
+    ) -> Option<Result<Option<Renewed>, StoreError>> {
+        let guard = self.endpoints.unanswered(held.index);
+        let answer = held.ask().await;
+        guard.answered();
+        match answer {
+            Ok(Some(renewed)) => {
+                held.over = Instant::now() + renewed.ttl;
+                self.leases.keep_stream(&session.id, lease, held);
+                Some(Ok(Some(renewed)))
+            }
+            Ok(None) if !self.leases.has(&session.id, lease) => Some(Ok(None)),
+            Ok(None) => Some(Err(ended("renew", session))),
+            // Perhaps long ago: only a new one can tell.
+            Err(error) => {
+                let text = self.endpoints.blame(held.index, error).text;
+                debug!(%session.id, text, "etcd keep-alive stream broke");
+                None
+            }
+        }
+    }
+
+    /// Revokes a session's leases, and with them deletes its entries.
     pub(crate) async fn close(&self, session: &Session) -> Result<(), StoreError> {
-        let lease = lease_of("close", &session.id)?;
-        let now = Instant::now();
-        // With it go the streams of sessions that ended without being closed.
-        lock(&self.streams).retain(|id, stream| *id != lease && stream.over > now);
-        match revoke(&self.endpoints, lease).await {
-            Err(error) if error.kind() == ErrorKind::SessionGone => Ok(()),
-            answer => answer,
+        let leases = self.leases.closing("close", &session.id)?;
+        self.leases.sweep();
+        let revoked = join_all(leases.iter().map(|lease| revoke(&self.endpoints, *lease))).await;
+        for answer in revoked {
+            match answer {
+                Err(error) if error.kind() == ErrorKind::SessionGone => {}
+                answer => answer?,
+            }
+        }
+        self.leases.forget(&session.id);
+        Ok(())
+    }
+
+    /// One of a session's leases is gone, and so the session is over: what is left of it goes too.
+    fn revoke_rest(&self, session: &Session) {
+        let leases = self.leases.forget(&session.id);
+        if leases.len() > 1 {
+            for lease in leases {
+                self.revoke_unanswered(lease);
+            }
         }
     }
 
     /// Revokes a lease that may have been granted, in the background and as well as can be.
     fn revoke_unanswered(&self, lease: i64) {
+        let endpoints = Arc::clone(&self.endpoints);
+        self.spawn(async move { revoke_surely(&endpoints, lease).await });
+    }
+
+    /// Moves a session's entries in the background. What cannot be done now is tried again with the next renewal.
+    fn move_entries(&self, session: Session) {
+        let (endpoints, leases) = (Arc::clone(&self.endpoints), self.leases.clone());
+        self.spawn(async move {
+            if let Err(error) = move_entries(&endpoints, &leases, &session).await {
+                debug!(%session.id, %error, "entries stay on a lease that earlier leaders of etcd know");
+            }
+            leases.rest(&session.id);
+        });
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             return;
         };
-        let endpoints = Arc::clone(&self.endpoints);
-        let mut revocations = lock(&self.revocations);
-        while revocations.try_join_next().is_some() {}
-        revocations.spawn_on(
-            async move {
-                for _ in 0..REVOKE_TRIES {
-                    // Not found may mean not granted yet.
-                    if let Ok(Ok(())) = tokio::time::timeout(REVOKE_LIMIT, revoke(&endpoints, lease)).await {
-                        debug!(
-                            lease = format!("{lease:x}"),
-                            "revoked an etcd lease whose grant was unanswered"
-                        );
-                        return;
+        let mut tasks = lock(&self.tasks);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn_on(task, &runtime);
+    }
+}
+
+/// Does what is next for a session's entries until they are all on a lease of etcd's present term.
+async fn move_entries(endpoints: &Endpoints, leases: &Leases, session: &Session) -> Result<(), StoreError> {
+    loop {
+        match leases.next(&session.id) {
+            Next::Rest => return Ok(()),
+            Next::Grant => {
+                let lease = new_lease();
+                let granted = grant("renew", endpoints, lease, session.ttl.as_secs());
+                let granted = match within("renew", MOVE_LIMIT, granted).await {
+                    Err(error) if error.outcome() == Outcome::Unknown => {
+                        revoke_surely(endpoints, lease).await;
+                        return Err(error);
                     }
-                    tokio::time::sleep(REVOKE_PAUSE).await;
+                    granted => granted?,
+                };
+                let as_long = u64::try_from(granted.ttl()).is_ok_and(|ttl| ttl >= session.ttl.as_secs());
+                if !as_long || !leases.granted(&session.id, lease, term_of(&granted)) {
+                    revoke_surely(endpoints, lease).await;
+                    return Ok(());
                 }
-            },
-            &runtime,
-        );
+            }
+            Next::Move { keys, from, to, all } => {
+                let moves = keys.into_iter().map(|key| move_entry(endpoints, key, from, to));
+                let moves = stream::iter(moves).buffer_unordered(MOVES);
+                moves.try_collect::<()>().await?;
+                if !all {
+                    return Ok(());
+                }
+                // It has nothing left to lose, and ends by itself if this fails.
+                leases.moved(&session.id, from);
+                let _ = tokio::time::timeout(REVOKE_LIMIT, revoke(endpoints, from)).await;
+                debug!(%session.id, lease = format!("{to:x}"), "moved to a lease that no earlier leader of etcd knows");
+            }
+        }
+    }
+}
+
+/// Moves an entry, as it is, if it is there and on this lease.
+async fn move_entry(endpoints: &Endpoints, key: String, from: i64, to: i64) -> Result<(), StoreError> {
+    let options = PutOptions::new().with_lease(to).with_ignore_value();
+    let txn = Txn::new()
+        .when([Compare::lease(key.clone(), CompareOp::Equal, from)])
+        .and_then([TxnOp::put(key, "", Some(options))]);
+    let moved = endpoints.call("renew", |clients| {
+        let txn = txn.clone();
+        async move { clients.kv.clone().txn(txn).await }
+    });
+    within("renew", MOVE_LIMIT, moved).await.map(drop)
+}
+
+/// An id that nobody else has: etcd takes 0 as a request for one of its own choice, and ids are positive.
+fn new_lease() -> i64 {
+    (random() >> 1).max(1) as i64
+}
+
+async fn grant(
+    operation: &'static str,
+    endpoints: &Endpoints,
+    lease: i64,
+    seconds: u64,
+) -> Result<LeaseGrantResponse, StoreError> {
+    let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
+    endpoints
+        .call(operation, |clients| async move {
+            let options = LeaseGrantOptions::new().with_id(lease);
+            clients.lease.clone().grant(seconds, Some(options)).await
+        })
+        .await
+}
+
+fn term_of(granted: &LeaseGrantResponse) -> u64 {
+    granted.header().map_or(0, |header| header.raft_term())
+}
+
+/// Revokes a lease whose grant may still be under way, as well as can be; it ends by itself otherwise.
+async fn revoke_surely(endpoints: &Endpoints, lease: i64) {
+    for _ in 0..REVOKE_TRIES {
+        // Not found may mean not granted yet.
+        if let Ok(Ok(())) = tokio::time::timeout(REVOKE_LIMIT, revoke(endpoints, lease)).await {
+            debug!(
+                lease = format!("{lease:x}"),
+                "revoked an etcd lease that nobody needs"
+            );
+            return;
+        }
+        tokio::time::sleep(REVOKE_PAUSE).await;
     }
 }
 
@@ -177,13 +341,16 @@ async fn revoke(endpoints: &Endpoints, lease: i64) -> Result<(), StoreError> {
 }
 
 impl KeepAlive {
-    /// One request and its answer: the TTL, or none if the lease has ended.
-    async fn ask(&mut self) -> Result<Option<Duration>, Failure> {
+    /// One request and its answer; none if the lease has ended.
+    async fn ask(&mut self) -> Result<Option<Renewed>, Failure> {
         self.keeper.keep_alive().await?;
         match self.answers.message().await? {
             Some(answer) => {
                 let ttl = u64::try_from(answer.ttl()).unwrap_or(0);
-                Ok((ttl > 0).then(|| Duration::from_secs(ttl)))
+                Ok((ttl > 0).then(|| Renewed {
+                    ttl: Duration::from_secs(ttl),
+                    term: answer.header().map_or(0, |header| header.raft_term()),
+                }))
             }
             None => Err(EtcdError::LeaseKeepAliveError("no more answers".to_owned()).into()),
         }

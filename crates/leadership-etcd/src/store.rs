@@ -126,6 +126,38 @@ impl EtcdStore {
             .await
     }
 
+    /// Attaches what the transaction makes under `key` to the lease that the session lives by.
+    async fn attach(
+        &self,
+        session: &Session,
+        key: &str,
+        txn: impl Fn(i64) -> Txn,
+    ) -> Result<TxnResponse, StoreError> {
+        const ENTER: &str = "enter";
+        let leases = &self.sessions.leases;
+        let mut tries = 0..2;
+        loop {
+            let entering = leases.entering(ENTER, &session.id, key)?;
+            let lease = entering.lease;
+            let answer = self.txn(ENTER, txn(lease)).await;
+            if answer
+                .as_ref()
+                .err()
+                .is_none_or(|error| error.outcome() == Outcome::NotApplied)
+            {
+                entering.settled();
+            }
+            match answer {
+                // The session lives by another lease meanwhile.
+                Err(error)
+                    if error.kind() == ErrorKind::SessionGone
+                        && tries.next().is_some()
+                        && !leases.has(&session.id, lease) => {}
+                answer => return answer,
+            }
+        }
+    }
+
     /// Remembers an entry that is second in line.
     fn remember_second(&self, fence: u64) {
         let mut seconds = lock(&self.seconds);
@@ -185,27 +217,31 @@ impl KvStore for EtcdStore {
         session: &Session,
         value: &[u8],
     ) -> Result<(Place, Standing), StoreError> {
-        let lease = lease_of("enter", &session.id)?;
+        let named = lease_of("enter", &session.id)?;
         self.limits()
             .check_entry(election, value)
             .map_err(|e| e.into_store_error(STORE, "enter"))?;
-        let (range, key) = (self.line.range(election), self.line.key(election, lease));
-        let put = TxnOp::put(key.clone(), value, Some(PutOptions::new().with_lease(lease)));
+        let (range, key) = (self.line.range(election), self.line.key(election, named));
         let own = TxnOp::get(key.clone(), Some(GetOptions::new().with_keys_only()));
         // Our own, the one ahead of it, and one more that tells whether that one leads.
         let last = TxnOp::get(range.clone(), Some(last(3)));
-        let txn = Txn::new()
-            .when([Compare::create_revision(key.clone(), CompareOp::Equal, 0)])
-            .and_then([put, last.clone()])
-            .or_else([own, last]);
-        let answer = self.txn("enter", txn).await?;
+        let txn = Txn::new().when([Compare::create_revision(key.clone(), CompareOp::Equal, 0)]);
+        let txn = |lease| {
+            let put = TxnOp::put(key.clone(), value, Some(PutOptions::new().with_lease(lease)));
+            let (own, last) = (own.clone(), last.clone());
+            txn.clone().and_then([put, last.clone()]).or_else([own, last])
+        };
+        let before = self.sessions.leases.of("enter", &session.id)?;
+        let answer = self.attach(session, &key, txn).await?;
         let mut gets = answer.op_responses().into_iter().filter_map(line::get);
         let fence = if answer.succeeded() {
             answer.header().map(|header| header.revision())
         } else {
             let own = gets.next();
             let own = own.as_ref().and_then(|own| own.kvs().first());
-            if let Some(own) = own.filter(|own| own.lease() != lease) {
+            let after = self.sessions.leases.of("enter", &session.id)?;
+            let is_ours = |lease| before.contains(&lease) || after.contains(&lease);
+            if let Some(own) = own.filter(|own| !is_ours(own.lease())) {
                 let text = format!(
                     "the key {key} is there and has {}; remove it: etcdctl del {key}",
                     if own.lease() == 0 {
@@ -223,6 +259,7 @@ impl KvStore for EtcdStore {
             return Err(odd("enter", "the transaction was answered without an entry"));
         };
         let fence = fence.unsigned_abs();
+        self.sessions.leases.made(&session.id, &key, fence);
         let place = Place {
             election: election.clone(),
             session: session.id.clone(),
@@ -259,11 +296,15 @@ impl KvStore for EtcdStore {
             .line
             .get("find", &key, GetOptions::new().with_keys_only())
             .await?;
-        Ok(answer.kvs().first().map(|kv| Place {
-            election: election.clone(),
-            session: session.id.clone(),
-            key: key.into(),
-            fence: kv.create_revision().unsigned_abs(),
+        Ok(answer.kvs().first().map(|kv| {
+            let fence = kv.create_revision().unsigned_abs();
+            self.sessions.leases.made(&session.id, &key, fence);
+            Place {
+                election: election.clone(),
+                session: session.id.clone(),
+                key: key.into(),
+                fence,
+            }
         }))
     }
 
@@ -279,12 +320,12 @@ impl KvStore for EtcdStore {
     }
 
     async fn proclaim(&self, place: &Place, value: &[u8]) -> Result<(), StoreError> {
-        let lease = lease_of("proclaim", &place.session)?;
+        lease_of("proclaim", &place.session)?;
         self.limits()
             .check_entry(&place.election, value)
             .map_err(|e| e.into_store_error(STORE, "proclaim"))?;
-        // With the lease, or the put would detach the entry from it.
-        let put = TxnOp::put(&*place.key, value, Some(PutOptions::new().with_lease(lease)));
+        // Or the put would detach the entry from its lease, which may have become another one.
+        let put = TxnOp::put(&*place.key, value, Some(PutOptions::new().with_ignore_lease()));
         if self
             .txn("proclaim", Txn::new().when([is_there(place)]).and_then([put]))
             .await?
@@ -310,8 +351,9 @@ impl KvStore for EtcdStore {
         self.was_second(place.fence);
         let delete = TxnOp::delete(&*place.key, None);
         self.txn("leave", Txn::new().when([is_there(place)]).and_then([delete]))
-            .await
-            .map(drop)
+            .await?;
+        self.sessions.leases.left(&place.session, &place.key, place.fence);
+        Ok(())
     }
 
     /// Watches the head of the line only, or an empty line for its first entry. While a foreign key is at the

@@ -103,10 +103,18 @@ pub(crate) async fn remove_entry(cluster: &EtcdCluster, place: &Place) -> anyhow
     Ok(())
 }
 
-/// Ends a contender's session.
+/// Ends a contender's session: the lease that it is named after, unless its entries have moved to another one.
 pub(crate) async fn revoke_session(cluster: &EtcdCluster, session: &Session) -> anyhow::Result<()> {
-    let lease = i64::from_str_radix(session.id.as_str(), 16)?;
-    revoke(&operator(cluster).await, lease).await;
+    let client = operator(cluster).await;
+    let everything = GetOptions::new().with_all_keys().with_keys_only();
+    let all = client.kv_client().get("", Some(everything)).await?;
+    let end = format!("/{}", session.id);
+    let mut entries = all.kvs().iter().filter(|kv| kv.key().ends_with(end.as_bytes()));
+    let lease = match entries.next() {
+        Some(entry) => entry.lease(),
+        None => i64::from_str_radix(session.id.as_str(), 16)?,
+    };
+    revoke(&client, lease).await;
     Ok(())
 }
 

@@ -137,7 +137,14 @@ servers! { EtcdCluster, all, &[],
         done(self.etcdctl(&["del", &head.key]).await?)
     }
     async fn end_session(&self, head: &Head) -> Result<()> {
-        done(self.etcdctl(&["lease", "revoke", &head.session]).await?)
+        // Named after its first lease, it may live by another one.
+        let entry = self.etcdctl(&["get", &head.key, "--write-out=json"]).await?;
+        let entry: serde_json::Value = serde_json::from_str(&entry.stdout)?;
+        match entry["kvs"][0]["lease"].as_i64() {
+            Some(lease) => done(self.etcdctl(&["lease", "revoke", &format!("{lease:x}")]).await?),
+            // It has just ended.
+            None => Ok(()),
+        }
     }
     async fn compact(&self) -> Result<()> {
         let status = self.etcdctl(&["endpoint", "status", "--write-out=json"]).await?;

@@ -1,12 +1,14 @@
-//! What only etcd does to its clients: it forgets what was.
+//! What only etcd does to its clients: it forgets what was, and its former leaders have leases revoked.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use leadership_core::Event;
+use tokio::time::sleep;
 
-use super::ground::{Networked, TTL, behind_proxy, in_line, pair, process};
+use super::ground::{Networked, TTL, behind_proxy, connected, in_line, pair, process};
 use crate::cluster::EtcdCluster;
-use crate::trials::{Case, cases, close, elected, led_by, next, nobody, soon, waiting};
+use crate::trials::{Case, cases, close, elected, eventually, led_by, next, nobody, now, soon, waiting};
 
 /// An etcd.
 pub trait OnEtcd: Networked<Cluster = EtcdCluster> {}
@@ -18,6 +20,7 @@ pub fn on_etcd<G: OnEtcd>() -> Vec<Case<G>> {
     cases![
         etcd_7815_a_compaction_ends_no_observation,
         etcd_21128_a_compaction_fails_no_campaign_and_leaves_no_entry_of_one,
+        etcd_15247_a_leader_that_was_frozen_revokes_no_lease_that_entries_are_on,
     ]
 }
 
@@ -36,6 +39,74 @@ pub(crate) async fn compact(cluster: &EtcdCluster) {
         compacted.code == 0 || compacted.stderr.contains("has been compacted"),
         "{compacted:?}"
     );
+}
+
+/// The lease that the only entry of an election is on, and the one that it is named after.
+async fn leases(cluster: &EtcdCluster, election: &str) -> (String, String) {
+    let (of, json) = (format!("{election}/"), "-w=json");
+    let entries = cluster.etcdctl(&["get", &of, "--prefix", json]).await.unwrap();
+    let entries: serde_json::Value = serde_json::from_str(&entries.stdout).unwrap();
+    let named = cluster
+        .etcdctl(&["get", &of, "--prefix", "--keys-only"])
+        .await
+        .unwrap();
+    let named = named.stdout.trim().strip_prefix(&of).unwrap().to_owned();
+    (
+        format!("{:x}", entries["kvs"][0]["lease"].as_i64().unwrap()),
+        named,
+    )
+}
+
+/// A leader of etcd that stood still for longer than leases last finds them expired when it goes on, and has its
+/// successor revoke them, which were renewed there all the time: two lead until the notification arrives.
+async fn etcd_15247_a_leader_that_was_frozen_revokes_no_lease_that_entries_are_on<G: OnEtcd>(_: Arc<G>) {
+    /// Longer than etcd's elections take.
+    const TTL: Duration = Duration::from_secs(4);
+    let cluster = EtcdCluster::start(3).await.unwrap();
+    let elections = connected::<G>(&cluster.url(""), TTL);
+    let election = crate::trials::election("15247");
+    let candidate = elections.stand(&*election, "a").unwrap();
+    let term = elected(&candidate).await;
+    let mut before = leases(&cluster, &election).await;
+    assert_eq!(before.0, before.1);
+    for _ in 0..2 {
+        let head = cluster.leader().await.unwrap();
+        cluster.pause(head).await.unwrap();
+        eventually(
+            "the entry is on a lease that the frozen one does not know",
+            async || leases(&cluster, &election).await.0 != before.0,
+        )
+        .await;
+        // What the frozen one knows of has expired by then.
+        sleep(TTL + Duration::from_secs(1)).await;
+        cluster.unpause(head).await.unwrap();
+        cluster.wait_all_healthy().await.unwrap();
+        let whole = now();
+        eventually("renewed since", async || {
+            assert!(term.is_valid(), "the term has ended");
+            term.deadline()
+                .is_some_and(|deadline| deadline > whole + TTL * 9 / 10)
+        })
+        .await;
+        let after = leases(&cluster, &election).await;
+        assert_ne!(after.0, before.0);
+        assert_eq!(after.1, before.1, "it is the same entry");
+        let granted = cluster.etcdctl(&["lease", "list"]).await.unwrap().stdout;
+        assert!(
+            granted.contains(&after.0) && !granted.contains(&before.0),
+            "{granted}"
+        );
+        before = after;
+    }
+    // What is told of it, and what a proclamation leaves it on.
+    let follower = elections.follow(&*election).unwrap();
+    assert_eq!(soon("led", follower.led()).await.unwrap().name(), "a");
+    soon("proclaimed", candidate.proclaim("a2")).await.unwrap();
+    assert_eq!(leases(&cluster, &election).await, before);
+    soon("closed", elections.close()).await;
+    let granted = cluster.etcdctl(&["lease", "list"]).await.unwrap().stdout;
+    assert!(granted.contains("found 0 leases"), "{granted}");
+    cluster.remove().await.unwrap();
 }
 
 /// `Observe` closes its channel without a word when what it watches from is forgotten, and so does every later one that
