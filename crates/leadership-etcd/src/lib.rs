@@ -21,8 +21,8 @@
 //!
 //! | What | Where |
 //! |---|---|
-//! | session | a lease |
-//! | entry of a contender | key `prefix/name/<lease in lower-case hex>`, attached to that lease |
+//! | session | a lease, and another one after each election of etcd's own leader |
+//! | entry of a contender | key `prefix/name/<first lease in lower-case hex>`, attached to the session's lease |
 //! | what it proclaims | the key's value |
 //! | order in line, and the [`Token`](leadership_core::Token) of a term | the key's create revision |
 //! | leader | the entry with the lowest create revision |
@@ -41,6 +41,10 @@
 //!   request dropped unanswered, the next request begins at another, and the watches move there.
 //! - **Hung paths are noticed** within 10 s by HTTP/2 pings, and sooner where a request is dropped unanswered.
 //! - **Errors name the remedy**, and neither they nor `Debug` nor the logs show a password or a key.
+//!
+//! A leader of etcd that was frozen may have leases revoked that were renewed elsewhere meanwhile
+//! (etcd-io/etcd#15247). It knows only leases of its own time, so every session moves to a new one as soon as an answer
+//! tells of a later term: a request to grant it, one for each entry, and one to revoke the old lease.
 //!
 //! What is not: a lease that somebody revokes, or an entry that somebody deletes, ends a term only when the
 //! watch tells; until then only tokens protect.

@@ -67,6 +67,10 @@ async fn etcd_15247_a_leader_that_was_frozen_revokes_no_lease_that_entries_are_o
     let election = crate::trials::election("15247");
     let candidate = elections.stand(&*election, "a").unwrap();
     let term = elected(&candidate).await;
+    // The same session stands elsewhere too.
+    let elsewhere = crate::trials::election("15247-elsewhere");
+    let other = elections.stand(&*elsewhere, "a").unwrap();
+    let beside = elected(&other).await;
     let mut before = leases(&cluster, &election).await;
     assert_eq!(before.0, before.1);
     for _ in 0..2 {
@@ -91,6 +95,8 @@ async fn etcd_15247_a_leader_that_was_frozen_revokes_no_lease_that_entries_are_o
         let after = leases(&cluster, &election).await;
         assert_ne!(after.0, before.0);
         assert_eq!(after.1, before.1, "it is the same entry");
+        assert!(beside.is_valid());
+        assert_eq!(leases(&cluster, &elsewhere).await, after);
         let granted = cluster.etcdctl(&["lease", "list"]).await.unwrap().stdout;
         assert!(
             granted.contains(&after.0) && !granted.contains(&before.0),
