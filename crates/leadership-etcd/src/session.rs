@@ -3,14 +3,14 @@
 //! [`leases`](crate::leases).
 
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use etcd_client::{
     Compare, CompareOp, Error as EtcdError, LeaseGrantOptions, LeaseGrantResponse, LeaseKeepAliveStream,
     LeaseKeeper, PutOptions, Txn, TxnOp,
 };
 use futures_util::future::{join_all, try_join_all};
-use futures_util::stream::{self, StreamExt, TryStreamExt};
+use futures_util::stream::{self, StreamExt};
 use leadership_core::{ErrorKind, Outcome, Session, SessionId, StoreError};
 use tokio::task::JoinSet;
 use tracing::debug;
@@ -26,6 +26,8 @@ const REVOKE_TRIES: u32 = 3;
 const REVOKE_PAUSE: Duration = Duration::from_secs(1);
 /// How long a request may take that moves entries to a new lease; tried again with the next renewal.
 const MOVE_LIMIT: Duration = Duration::from_secs(2);
+/// Which part of the TTL a stream that was just opened may take to answer a second time.
+const ASKED_AGAIN: u32 = 10;
 /// How many entries of a session are moved at once.
 const MOVES: usize = 16;
 
@@ -42,8 +44,6 @@ pub(crate) struct KeepAlive {
     index: usize,
     keeper: LeaseKeeper,
     answers: LeaseKeepAliveStream,
-    /// When the lease is over unless it is renewed, after which nobody asks for this stream.
-    pub(crate) over: Instant,
 }
 
 /// How etcd answers a keep-alive.
@@ -66,6 +66,7 @@ impl Sessions {
     pub(crate) async fn open(&self, ttl: Duration) -> Result<Session, StoreError> {
         let seconds = ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0);
         let lease = new_lease();
+        let before = self.leases.term();
         let mut unanswered = UnansweredGrant {
             sessions: self,
             lease: Some(lease),
@@ -82,11 +83,10 @@ impl Sessions {
         match u64::try_from(granted.ttl()) {
             Ok(ttl) if ttl > 0 => {
                 let id = SessionId::new(format!("{:x}", granted.id()));
-                self.leases.opened(&id, granted.id(), term_of(&granted));
-                Ok(Session {
-                    id,
-                    ttl: Duration::from_secs(ttl),
-                })
+                let ttl = Duration::from_secs(ttl);
+                let term = granted.header().map_or(0, |header| header.raft_term());
+                self.leases.opened(&id, granted.id(), before, term, ttl);
+                Ok(Session { id, ttl })
             }
             _ => Err(odd("open", "a lease was granted for no time")),
         }
@@ -101,16 +101,16 @@ impl Sessions {
             Ok(renewed) => renewed,
             Err(error) => {
                 if error.kind() == ErrorKind::SessionGone {
-                    self.revoke_rest(session);
+                    // Of two leases the other one may live, with entries on it. It is not revoked: whoever holds them
+                    // has not been told yet.
+                    self.leases.forget(&session.id);
                 }
                 return Err(error);
             }
         };
         let answers = || renewed.iter().flatten();
-        if self.leases.saw(
-            &session.id,
-            answers().map(|answer| answer.term).max().unwrap_or(0),
-        ) {
+        let term = answers().map(|answer| answer.term).max().unwrap_or(0);
+        if self.leases.renewed(&session.id, term, session.ttl) {
             self.move_entries(session.clone());
         }
         Ok(answers()
@@ -137,7 +137,10 @@ impl Sessions {
             })
             .await;
         let (index, keeper, answers) = match opened {
-            Err(error) if error.kind() == ErrorKind::SessionGone && !self.leases.has(&session.id, lease) => {
+            Err(error)
+                if error.kind() == ErrorKind::SessionGone
+                    && self.leases.can_do_without(&session.id, lease) =>
+            {
                 return Ok(None);
             }
             opened => opened?,
@@ -146,16 +149,12 @@ impl Sessions {
             index,
             keeper,
             answers,
-            over: Instant::now() + session.ttl,
         };
-        // Opening the stream renews the lease, but etcd-client keeps the answer to itself. Its term may be another one
-        // after a stream that broke, so it is asked for.
-        if self.leases.had_stream(&session.id, lease) {
-            if let Some(answer) = self.ask_on(session, lease, held).await {
-                return answer;
-            }
-        } else {
-            self.leases.keep_stream(&session.id, lease, held);
+        // Opening the stream renews the lease, but etcd-client keeps the answer to itself, and with it the term. So it is
+        // asked for, which need not be answered.
+        let limit = session.ttl / ASKED_AGAIN;
+        if let Ok(Some(answer)) = tokio::time::timeout(limit, self.ask_on(session, lease, held)).await {
+            return answer;
         }
         // The TTL is the granted one: etcd never changes that of a lease (server/lease/lessor.go, Renew).
         Ok(Some(Renewed {
@@ -176,11 +175,10 @@ impl Sessions {
         guard.answered();
         match answer {
             Ok(Some(renewed)) => {
-                held.over = Instant::now() + renewed.ttl;
                 self.leases.keep_stream(&session.id, lease, held);
                 Some(Ok(Some(renewed)))
             }
-            Ok(None) if !self.leases.has(&session.id, lease) => Some(Ok(None)),
+            Ok(None) if self.leases.can_do_without(&session.id, lease) => Some(Ok(None)),
             Ok(None) => Some(Err(ended("renew", session))),
             // Perhaps long ago: only a new one can tell.
             Err(error) => {
@@ -206,16 +204,6 @@ impl Sessions {
         Ok(())
     }
 
-    /// One of a session's leases is gone, and so the session is over: what is left of it goes too.
-    fn revoke_rest(&self, session: &Session) {
-        let leases = self.leases.forget(&session.id);
-        if leases.len() > 1 {
-            for lease in leases {
-                self.revoke_unanswered(lease);
-            }
-        }
-    }
-
     /// Revokes a lease that may have been granted, in the background and as well as can be.
     fn revoke_unanswered(&self, lease: i64) {
         let endpoints = Arc::clone(&self.endpoints);
@@ -224,12 +212,24 @@ impl Sessions {
 
     /// Moves a session's entries in the background. What cannot be done now is tried again with the next renewal.
     fn move_entries(&self, session: Session) {
-        let (endpoints, leases) = (Arc::clone(&self.endpoints), self.leases.clone());
+        let mover = Mover {
+            endpoints: Arc::clone(&self.endpoints),
+            leases: self.leases.clone(),
+            session,
+        };
         self.spawn(async move {
-            if let Err(error) = move_entries(&endpoints, &leases, &session).await {
-                debug!(%session.id, %error, "entries stay on a lease that earlier leaders of etcd know");
+            let unneeded = match mover.run().await {
+                Ok(unneeded) => unneeded,
+                Err((error, unneeded)) => {
+                    debug!(session = %mover.session.id, %error, "entries stay on a lease that earlier leaders of etcd know");
+                    unneeded
+                }
+            };
+            let endpoints = Arc::clone(&mover.endpoints);
+            drop(mover);
+            if let Some(lease) = unneeded {
+                revoke_surely(&endpoints, lease).await;
             }
-            leases.rest(&session.id);
         });
     }
 
@@ -243,40 +243,71 @@ impl Sessions {
     }
 }
 
-/// Does what is next for a session's entries until they are all on a lease of etcd's present term.
-async fn move_entries(endpoints: &Endpoints, leases: &Leases, session: &Session) -> Result<(), StoreError> {
-    loop {
-        match leases.next(&session.id) {
-            Next::Rest => return Ok(()),
-            Next::Grant => {
-                let lease = new_lease();
-                let granted = grant("renew", endpoints, lease, session.ttl.as_secs());
-                let granted = match within("renew", MOVE_LIMIT, granted).await {
-                    Err(error) if error.outcome() == Outcome::Unknown => {
-                        revoke_surely(endpoints, lease).await;
-                        return Err(error);
+/// Who moves a session's entries to a lease of etcd's present term.
+struct Mover {
+    endpoints: Arc<Endpoints>,
+    leases: Leases,
+    session: Session,
+}
+
+impl Mover {
+    /// Does what is next until nothing is; tells of a lease that may have been granted for nothing.
+    async fn run(&self) -> Result<Option<i64>, (StoreError, Option<i64>)> {
+        let (endpoints, leases, session) = (&self.endpoints, &self.leases, &self.session);
+        loop {
+            match leases.next(&session.id) {
+                Next::Rest => return Ok(None),
+                Next::Grant(term) => {
+                    let lease = new_lease();
+                    let granted = grant("renew", endpoints, lease, session.ttl.as_secs());
+                    let granted = match within("renew", MOVE_LIMIT, granted).await {
+                        Ok(granted) => granted,
+                        Err(error) if error.outcome() == Outcome::Unknown => {
+                            return Err((error, Some(lease)));
+                        }
+                        Err(error) => return Err((error, None)),
+                    };
+                    let as_long = u64::try_from(granted.ttl()).is_ok_and(|ttl| ttl >= session.ttl.as_secs());
+                    if !as_long || !leases.granted(&session.id, lease, term) {
+                        return Ok(Some(lease));
                     }
-                    granted => granted?,
-                };
-                let as_long = u64::try_from(granted.ttl()).is_ok_and(|ttl| ttl >= session.ttl.as_secs());
-                if !as_long || !leases.granted(&session.id, lease, term_of(&granted)) {
-                    revoke_surely(endpoints, lease).await;
-                    return Ok(());
                 }
-            }
-            Next::Move { keys, from, to, all } => {
-                let moves = keys.into_iter().map(|key| move_entry(endpoints, key, from, to));
-                let moves = stream::iter(moves).buffer_unordered(MOVES);
-                moves.try_collect::<()>().await?;
-                if !all {
-                    return Ok(());
+                Next::Renew(lease) => {
+                    let renewed = endpoints.call("renew", |clients| async move {
+                        clients.lease.clone().keep_alive(lease).await.map(drop)
+                    });
+                    if let Err(error) = within("renew", MOVE_LIMIT, renewed).await {
+                        leases.abandon(&session.id, lease);
+                        return Err((error, Some(lease)));
+                    }
+                    leases.ready(&session.id, lease);
                 }
-                // It has nothing left to lose, and ends by itself if this fails.
-                leases.moved(&session.id, from);
-                let _ = tokio::time::timeout(REVOKE_LIMIT, revoke(endpoints, from)).await;
-                debug!(%session.id, lease = format!("{to:x}"), "moved to a lease that no earlier leader of etcd knows");
+                Next::Move { keys, from, to, all } => {
+                    let moves = keys.into_iter().map(|key| move_entry(endpoints, key, from, to));
+                    let moved: Vec<_> = stream::iter(moves).buffer_unordered(MOVES).collect().await;
+                    // Each of them is tried, whatever became of others.
+                    let moved: Result<(), _> = moved.into_iter().collect();
+                    moved.map_err(|error| (error, None))?;
+                    if !all {
+                        return Ok(None);
+                    }
+                    // It has nothing left to lose, and ends by itself if this fails.
+                    leases.drop_lease(&session.id, from);
+                    let _ = tokio::time::timeout(REVOKE_LIMIT, revoke(endpoints, from)).await;
+                    debug!(
+                        session = %session.id,
+                        lease = format!("{to:x}"),
+                        "moved to a lease that no earlier leader of etcd knows"
+                    );
+                }
             }
         }
+    }
+}
+
+impl Drop for Mover {
+    fn drop(&mut self) {
+        self.leases.rest(&self.session.id);
     }
 }
 
@@ -311,10 +342,6 @@ async fn grant(
             clients.lease.clone().grant(seconds, Some(options)).await
         })
         .await
-}
-
-fn term_of(granted: &LeaseGrantResponse) -> u64 {
-    granted.header().map_or(0, |header| header.raft_term())
 }
 
 /// Revokes a lease whose grant may still be under way, as well as can be; it ends by itself otherwise.

@@ -140,19 +140,18 @@ impl EtcdStore {
             let entering = leases.entering(ENTER, &session.id, key)?;
             let lease = entering.lease;
             let answer = self.txn(ENTER, txn(lease)).await;
-            if answer
-                .as_ref()
-                .err()
-                .is_none_or(|error| error.outcome() == Outcome::NotApplied)
-            {
-                entering.settled();
+            match &answer {
+                Ok(_) => entering.settled(),
+                Err(error) if error.outcome() == Outcome::NotApplied => entering.refused(key),
+                // Dropped, it counts for unknown.
+                Err(_) => drop(entering),
             }
             match answer {
                 // The session lives by another lease meanwhile.
                 Err(error)
                     if error.kind() == ErrorKind::SessionGone
                         && tries.next().is_some()
-                        && !leases.has(&session.id, lease) => {}
+                        && leases.can_do_without(&session.id, lease) => {}
                 answer => return answer,
             }
         }

@@ -117,9 +117,9 @@ impl Scene {
                 assert_ne!(expected.stays, Stays::Always, "another term began");
                 let name = self.members[*next].name;
                 let after = self.in_time(since, term.first, &expected);
-                // It may have seen it before the one who leads.
-                let told = self.told.of(name, term.first - BUSY).unwrap_or_else(now);
                 let until = self.believed_until(0, &first.1);
+                // It may have seen it before the one who leads.
+                let told = self.told.of(name, until - BUSY).unwrap_or_else(now);
                 format!(
                     "{name} led after {after:.2?}, nobody for {:.2?} before, two for {:.2?}; \
                      the follower knew {:.2?} later",
@@ -156,13 +156,14 @@ impl Scene {
         }
     }
 
-    /// The follower was told of the last one that led, and not too late. Those between it may have missed.
+    /// The follower was told of the last one that led, and not too late; perhaps long before that one knew. Those between
+    /// it may have missed.
     fn followed_in_time(&self, terms: &[(usize, Testimony)]) {
-        let Some((last, term)) = terms.last().filter(|_| terms.len() > 1) else {
+        let [.., (before, ended), (last, term)] = terms else {
             return;
         };
         let name = self.members[*last].name;
-        let told = self.told.of(name, term.first - BUSY);
+        let told = self.told.of(name, self.believed_until(*before, ended) - BUSY);
         let late = told.map(|told| told.saturating_since(term.first));
         assert!(
             late.is_some_and(|late| late < FOLLOWED),
