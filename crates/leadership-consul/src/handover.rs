@@ -303,29 +303,37 @@ impl Line {
         Err(contended(LEAVE, keys))
     }
 
-    /// Frees the lock that a session holds without an entry: somebody has deleted that. Refused to all others.
+    /// Frees the lock that a session holds without an entry: somebody has deleted that. Refused to all others. And
+    /// removes a free lock, which may be what an earlier try to leave that was given up had yet to do.
     async fn let_go(&self, keys: &Keys, session: &SessionId) -> Result<(), StoreError> {
         let ops = vec![
             Op::check_not_exists(&keys.entry(session.as_str())),
             Op::unlock(&keys.lock, session.as_str(), LOCK_FLAGS),
         ];
-        if let Committed::Yes(pairs) = self.txn("leave", ops).await?
-            && let Some(freed) = pairs.last()
-        {
-            debug!(lock = %keys.lock, "freed a lock of ours whose entry was deleted");
-            self.clear(keys, freed).await;
+        match self.txn("leave", ops).await? {
+            Committed::Yes(pairs) => {
+                debug!(lock = %keys.lock, "freed a lock of ours whose entry was deleted");
+                if let Some(freed) = pairs.last() {
+                    self.clear(keys, freed).await;
+                }
+            }
+            Committed::No(_) => {
+                if let Some(lock) = self.read("leave", &keys.lock).await? {
+                    self.clear(keys, &lock).await;
+                }
+            }
         }
         Ok(())
     }
 
-    /// Removes the lock that was just freed, unless somebody has taken it. A request of its own, so that others who
-    /// wait for it (Go's `api.Lock`) have the time to take it before one of us who stands again.
-    async fn clear(&self, keys: &Keys, freed: &Pair) {
-        if !freed.session.is_empty() {
+    /// Removes the lock if it is free, unless somebody takes it. A request of its own, so that others who wait for it
+    /// (Go's `api.Lock`) have the time to take it before one of us who stands again.
+    async fn clear(&self, keys: &Keys, lock: &Pair) {
+        if !lock.session.is_empty() || lock.flags != LOCK_FLAGS {
             return;
         }
         let ops = vec![
-            Op::check_index(&keys.lock, freed.modify_index),
+            Op::check_index(&keys.lock, lock.modify_index),
             Op::delete(&keys.lock),
         ];
         if let Err(error) = self.txn("leave", ops).await {

@@ -69,6 +69,7 @@ fn main() -> anyhow::Result<()> {
         an_entry_deleted_by_an_operator_holds_up_nobody_behind_it,
         a_leader_whose_entry_is_deleted_leads_on_and_leaves_the_lock_to_others,
         a_session_that_holds_the_lock_without_an_entry_leads_with_a_new_token,
+        a_leave_that_was_given_up_halfway_leaves_no_free_lock,
         a_plain_write_to_the_lock_leaves_the_term_and_its_token,
         a_standing_given_up_in_flight_is_found_and_blocks_nobody,
         a_session_that_was_destroyed_is_told_so_when_it_stands_again,
@@ -447,6 +448,28 @@ async fn a_session_that_holds_the_lock_without_an_entry_leads_with_a_new_token(w
     );
     store.leave(&again).await.unwrap();
     assert!(key(cluster, name.as_str()).await.is_none(), "nothing is left");
+    store.close(&session).await.unwrap();
+}
+
+/// Leaving frees the lock first, and then removes it if nobody has taken it.
+async fn a_leave_that_was_given_up_halfway_leaves_no_free_lock(world: Arc<World>) {
+    /// What Go's clients and we write to a lock.
+    const LOCK_FLAGS: u64 = 0x2ddc_cbc0_58a5_0c18;
+    let cluster = world.one().await;
+    let name = ElectionName::new(election("halfway")).unwrap();
+    let store = connect(&cluster.url("")).unwrap();
+    let session = store.open(TTL).await.unwrap();
+    let (place, _) = store.enter(&name, &session, b"v").await.unwrap();
+    // As if the first of both requests had been all.
+    let release = format!("/v1/kv/{name}?release={}&flags={LOCK_FLAGS}", session.id);
+    call(cluster, "PUT", &release, "v").await;
+    call(cluster, "DELETE", &format!("/v1/kv/{}", place.key), "").await;
+    store.leave(&place).await.unwrap();
+    assert!(key(cluster, name.as_str()).await.is_none(), "nothing is left");
+    // What is no lock of ours stays.
+    call(cluster, "PUT", &format!("/v1/kv/{name}"), "theirs").await;
+    store.leave(&place).await.unwrap();
+    assert!(key(cluster, name.as_str()).await.is_some(), "it is somebody's");
     store.close(&session).await.unwrap();
 }
 
