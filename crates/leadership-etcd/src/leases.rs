@@ -160,6 +160,16 @@ impl Leases {
         })
     }
 
+    /// A renewal was told that there is no such lease. Whether the session goes on without it: it lives by another one,
+    /// or by this one not yet. Then it never will, because this renewal counts and has not renewed it.
+    pub(crate) fn goes_on_without(&self, session: &SessionId, lease: i64) -> bool {
+        let goes_on = self.can_do_without(session, lease);
+        if goes_on && self.known(session, lease, |_| ()).is_some() {
+            self.abandon(session, lease);
+        }
+        goes_on
+    }
+
     fn known<T>(&self, session: &SessionId, lease: i64, then: impl FnOnce(&mut Lease) -> T) -> Option<T> {
         let mut all = lock(&self.sessions);
         let leases = &mut all.get_mut(session)?.leases;
@@ -520,6 +530,26 @@ mod tests {
         assert_eq!(of(&leases), [10]);
         assert!(leases.renewed(&session(), 4, TTL));
         assert_eq!(leases.next(&session()), Next::Grant(4));
+    }
+
+    #[test]
+    fn a_new_lease_that_a_renewal_did_not_find_gets_no_entries() {
+        let leases = opened();
+        assert!(leases.renewed(&session(), 4, TTL));
+        assert!(leases.granted(&session(), 11, 4));
+        assert!(leases.goes_on_without(&session(), 11));
+        // Whoever moves the entries has renewed it before, and hears of that only now.
+        leases.ready(&session(), 11);
+        assert_eq!((of(&leases), entering(&leases)), (vec![10], 10));
+        assert_eq!(leases.next(&session()), Next::Grant(4));
+        assert!(
+            !leases.goes_on_without(&session(), 10),
+            "the session ends with this one"
+        );
+        assert!(
+            !leases.goes_on_without(&SessionId::new("b"), 11),
+            "nobody knows it"
+        );
     }
 
     #[test]

@@ -63,6 +63,7 @@ mod follow;
 pub mod fuzzing;
 mod leases;
 mod line;
+mod moves;
 mod session;
 mod store;
 mod url;

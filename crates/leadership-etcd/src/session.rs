@@ -6,30 +6,25 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use etcd_client::{
-    Compare, CompareOp, Error as EtcdError, LeaseGrantOptions, LeaseGrantResponse, LeaseKeepAliveStream,
-    LeaseKeeper, PutOptions, Txn, TxnOp,
+    Error as EtcdError, LeaseGrantOptions, LeaseGrantResponse, LeaseKeepAliveStream, LeaseKeeper,
 };
 use futures_util::future::{join_all, try_join_all};
-use futures_util::stream::{self, StreamExt};
 use leadership_core::{ErrorKind, Outcome, Session, SessionId, StoreError};
 use tokio::task::JoinSet;
 use tracing::debug;
 
-use crate::client::{Endpoints, lock, random, within};
+use crate::client::{Endpoints, lock, random};
 use crate::error::{Failure, STORE};
-use crate::leases::{Leases, Next};
+use crate::leases::Leases;
 use crate::line::odd;
+use crate::moves::Mover;
 
 /// How long, how often and how far apart an unanswered grant is revoked: the revocation may overtake it.
-const REVOKE_LIMIT: Duration = Duration::from_secs(2);
+pub(crate) const REVOKE_LIMIT: Duration = Duration::from_secs(2);
 const REVOKE_TRIES: u32 = 3;
 const REVOKE_PAUSE: Duration = Duration::from_secs(1);
-/// How long a request may take that moves entries to a new lease; tried again with the next renewal.
-const MOVE_LIMIT: Duration = Duration::from_secs(2);
 /// Which part of the TTL a stream that was just opened may take to answer a second time.
 const ASKED_AGAIN: u32 = 10;
-/// How many entries of a session are moved at once.
-const MOVES: usize = 16;
 
 /// The sessions of a store.
 pub(crate) struct Sessions {
@@ -139,7 +134,7 @@ impl Sessions {
         let (index, keeper, answers) = match opened {
             Err(error)
                 if error.kind() == ErrorKind::SessionGone
-                    && self.leases.can_do_without(&session.id, lease) =>
+                    && self.leases.goes_on_without(&session.id, lease) =>
             {
                 return Ok(None);
             }
@@ -178,7 +173,7 @@ impl Sessions {
                 self.leases.keep_stream(&session.id, lease, held);
                 Some(Ok(Some(renewed)))
             }
-            Ok(None) if self.leases.can_do_without(&session.id, lease) => Some(Ok(None)),
+            Ok(None) if self.leases.goes_on_without(&session.id, lease) => Some(Ok(None)),
             Ok(None) => Some(Err(ended("renew", session))),
             // Perhaps long ago: only a new one can tell.
             Err(error) => {
@@ -212,21 +207,9 @@ impl Sessions {
 
     /// Moves a session's entries in the background. What cannot be done now is tried again with the next renewal.
     fn move_entries(&self, session: Session) {
-        let mover = Mover {
-            endpoints: Arc::clone(&self.endpoints),
-            leases: self.leases.clone(),
-            session,
-        };
+        let mover = Mover::new(Arc::clone(&self.endpoints), self.leases.clone(), session);
         self.spawn(async move {
-            let unneeded = match mover.run().await {
-                Ok(unneeded) => unneeded,
-                Err((error, unneeded)) => {
-                    debug!(session = %mover.session.id, %error, "entries stay on a lease that earlier leaders of etcd know");
-                    unneeded
-                }
-            };
-            let endpoints = Arc::clone(&mover.endpoints);
-            drop(mover);
+            let (endpoints, unneeded) = mover.run().await;
             if let Some(lease) = unneeded {
                 revoke_surely(&endpoints, lease).await;
             }
@@ -243,93 +226,12 @@ impl Sessions {
     }
 }
 
-/// Who moves a session's entries to a lease of etcd's present term.
-struct Mover {
-    endpoints: Arc<Endpoints>,
-    leases: Leases,
-    session: Session,
-}
-
-impl Mover {
-    /// Does what is next until nothing is; tells of a lease that may have been granted for nothing.
-    async fn run(&self) -> Result<Option<i64>, (StoreError, Option<i64>)> {
-        let (endpoints, leases, session) = (&self.endpoints, &self.leases, &self.session);
-        loop {
-            match leases.next(&session.id) {
-                Next::Rest => return Ok(None),
-                Next::Grant(term) => {
-                    let lease = new_lease();
-                    let granted = grant("renew", endpoints, lease, session.ttl.as_secs());
-                    let granted = match within("renew", MOVE_LIMIT, granted).await {
-                        Ok(granted) => granted,
-                        Err(error) if error.outcome() == Outcome::Unknown => {
-                            return Err((error, Some(lease)));
-                        }
-                        Err(error) => return Err((error, None)),
-                    };
-                    let as_long = u64::try_from(granted.ttl()).is_ok_and(|ttl| ttl >= session.ttl.as_secs());
-                    if !as_long || !leases.granted(&session.id, lease, term) {
-                        return Ok(Some(lease));
-                    }
-                }
-                Next::Renew(lease) => {
-                    let renewed = endpoints.call("renew", |clients| async move {
-                        clients.lease.clone().keep_alive(lease).await.map(drop)
-                    });
-                    if let Err(error) = within("renew", MOVE_LIMIT, renewed).await {
-                        leases.abandon(&session.id, lease);
-                        return Err((error, Some(lease)));
-                    }
-                    leases.ready(&session.id, lease);
-                }
-                Next::Move { keys, from, to, all } => {
-                    let moves = keys.into_iter().map(|key| move_entry(endpoints, key, from, to));
-                    let moved: Vec<_> = stream::iter(moves).buffer_unordered(MOVES).collect().await;
-                    // Each of them is tried, whatever became of others.
-                    let moved: Result<(), _> = moved.into_iter().collect();
-                    moved.map_err(|error| (error, None))?;
-                    if !all {
-                        return Ok(None);
-                    }
-                    // It has nothing left to lose, and ends by itself if this fails.
-                    leases.drop_lease(&session.id, from);
-                    let _ = tokio::time::timeout(REVOKE_LIMIT, revoke(endpoints, from)).await;
-                    debug!(
-                        session = %session.id,
-                        lease = format!("{to:x}"),
-                        "moved to a lease that no earlier leader of etcd knows"
-                    );
-                }
-            }
-        }
-    }
-}
-
-impl Drop for Mover {
-    fn drop(&mut self) {
-        self.leases.rest(&self.session.id);
-    }
-}
-
-/// Moves an entry, as it is, if it is there and on this lease.
-async fn move_entry(endpoints: &Endpoints, key: String, from: i64, to: i64) -> Result<(), StoreError> {
-    let options = PutOptions::new().with_lease(to).with_ignore_value();
-    let txn = Txn::new()
-        .when([Compare::lease(key.clone(), CompareOp::Equal, from)])
-        .and_then([TxnOp::put(key, "", Some(options))]);
-    let moved = endpoints.call("renew", |clients| {
-        let txn = txn.clone();
-        async move { clients.kv.clone().txn(txn).await }
-    });
-    within("renew", MOVE_LIMIT, moved).await.map(drop)
-}
-
 /// An id that nobody else has: etcd takes 0 as a request for one of its own choice, and ids are positive.
-fn new_lease() -> i64 {
+pub(crate) fn new_lease() -> i64 {
     (random() >> 1).max(1) as i64
 }
 
-async fn grant(
+pub(crate) async fn grant(
     operation: &'static str,
     endpoints: &Endpoints,
     lease: i64,
@@ -359,7 +261,7 @@ async fn revoke_surely(endpoints: &Endpoints, lease: i64) {
     }
 }
 
-async fn revoke(endpoints: &Endpoints, lease: i64) -> Result<(), StoreError> {
+pub(crate) async fn revoke(endpoints: &Endpoints, lease: i64) -> Result<(), StoreError> {
     endpoints
         .call("close", |clients| async move {
             clients.lease.clone().revoke(lease).await.map(drop)
