@@ -106,13 +106,22 @@ impl Failure {
         let text = String::from_utf8_lossy(body);
         let text = text.trim();
         let (kind, outcome, next, remedy) = classify(status, text);
-        let shown: String = text.chars().take(300).collect();
+        let shown = quoted(text);
         let text = match (shown.is_empty(), remedy.is_empty()) {
             (true, _) => format!("{status}; {remedy}"),
             (false, true) => format!("{status}: {shown}"),
             (false, false) => format!("{shown}; {remedy}"),
         };
         Self::new(kind, outcome, next, text)
+    }
+}
+
+/// What others said, for an error: they may say megabytes.
+pub(crate) fn quoted(text: &str) -> String {
+    const LONGEST: usize = 300;
+    match text.char_indices().nth(LONGEST) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}…", &text[..end]),
     }
 }
 

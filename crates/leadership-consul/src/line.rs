@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 
 use crate::client::{Answer, Api, Ask, escape};
 use crate::config::{ConsulConfig, Layout, check_key};
-use crate::error::{Failure, STORE, odd};
+use crate::error::{Failure, STORE, odd, quoted};
 use crate::handover::Seen;
 use crate::session::LIMIT;
 use crate::watch::OPERATION;
@@ -361,8 +361,15 @@ pub(crate) fn json<T: serde::de::DeserializeOwned>(
     operation: &'static str,
     answer: &Answer,
 ) -> Result<T, StoreError> {
-    serde_json::from_slice(&answer.body)
-        .map_err(|error| odd(operation, format!("the answer is not Consul's: {error}")))
+    serde_json::from_slice(&answer.body).map_err(|error| {
+        // It quotes the text that it did not expect, whole.
+        let (line, column) = (error.line(), error.column());
+        let error = quoted(&error.to_string());
+        odd(
+            operation,
+            format!("the answer is not Consul's, at line {line} column {column}: {error}"),
+        )
+    })
 }
 
 /// The error of a session that does not live any more.
@@ -390,6 +397,24 @@ pub(crate) fn contended(operation: &'static str, keys: &Keys) -> StoreError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_about_a_long_answer_is_short_and_says_where_it_is_wrong() {
+        let answer = Answer {
+            status: StatusCode::OK,
+            index: 1,
+            body: format!("\"{}\"", "ä".repeat(5000)).into(),
+            from: 0,
+        };
+        let error = json::<TxnAnswer>("test", &answer)
+            .expect_err("no transaction")
+            .to_string();
+        assert!(error.len() < 1000, "{error}");
+        assert!(
+            error.contains("invalid type: string") && error.contains("line 1 column"),
+            "{error}"
+        );
+    }
 
     fn pair(session: &str, flags: u64, index: u64) -> Pair {
         Pair {
