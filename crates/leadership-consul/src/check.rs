@@ -91,14 +91,20 @@ impl Checks {
     /// A check that passes: that of an earlier try whose session was not made, or a new one.
     pub(crate) async fn take(&self, ttl: Duration) -> Result<Spare<'_>, StoreError> {
         const OPEN: &str = "open";
-        let spare = lock(&self.spare).take().filter(|check| check.ttl == ttl);
-        if let Some(check) = spare {
+        let turns = self.api.turns();
+        // Of another agent it is let go, or no session were made while that one is cut off.
+        let (agent, _) = turns.address(turns.now());
+        let spare = lock(&self.spare).take();
+        if let Some(check) = spare.filter(|check| check.ttl == ttl && check.agent == agent) {
             let of = Some(self);
             let kept = Spare { check, of };
-            if self.touch(OPEN, kept.check()).await? {
-                return Ok(kept);
+            match self.touch(OPEN, kept.check()).await {
+                Ok(true) => return Ok(kept),
+                Ok(false) => kept.used(),
+                // A new one goes to whichever agent answers.
+                Err(_) if turns.count() > 1 => kept.used(),
+                Err(error) => return Err(error),
             }
-            kept.used();
         }
         Ok(Spare {
             check: self.register(OPEN, ttl).await?,

@@ -19,6 +19,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use leadership_core::{InvalidInput, StoreError};
 use rs_consul::HttpsClient;
 
+use crate::access::Access;
 use crate::config::{Address, ConsulConfig};
 use crate::error::{Failure, Next, none_took_it};
 use crate::tls;
@@ -29,8 +30,10 @@ const IDLE: Duration = Duration::from_secs(20);
 /// How often a request is sent that new connections do not take. More often than once, because a server that refuses
 /// our certificate says so after the handshake, and whether that is heard of depends on whose turn comes first.
 const UNSENT: u32 = 5;
-/// Consul's answer about a line of thousands of contenders is far smaller.
-const ANSWER_MAX: usize = 64 << 20;
+/// Consul's answer about a line of two thousand contenders is smaller, each with the largest value, in base64.
+const ANSWER_MAX: usize = 256 << 20;
+/// How agents say that they have no such check or service (agent/agent_endpoint.go), where it is no failure of theirs.
+const UNKNOWN: [&str; 2] = ["Unknown check", "Unknown service"];
 
 type Body = http_body_util::combinators::BoxBody<Bytes, std::convert::Infallible>;
 type UnixClient = Client<hyperlocal::UnixConnector, Body>;
@@ -59,6 +62,7 @@ pub(crate) struct Ask {
 /// Consul's HTTP API at all its addresses.
 pub(crate) struct Api {
     turns: Turns,
+    access: Access,
     scheme: &'static str,
     https: HttpsClient,
     unix: UnixClient,
@@ -120,6 +124,7 @@ impl Api {
         }
         Ok(Self {
             turns: Turns::new(config.addresses.clone()),
+            access: Access::default(),
             scheme: if config.tls.is_some() { "https" } else { "http" },
             https: builder.build(https.enable_http1().wrap_connector(http)),
             unix: builder.build(hyperlocal::UnixConnector),
@@ -215,11 +220,12 @@ impl Api {
     }
 
     async fn send(&self, turn: usize, ask: &Ask) -> Result<Answer, Failure> {
+        let asked = self.access.ask(ask);
         let mut tries = 1;
         loop {
             match self.send_once(turn, ask).await {
                 Err(failure) if failure.next == Next::Again && tries < UNSENT => tries += 1,
-                answer => return answer,
+                answer => return asked.answered(answer),
             }
         }
     }
@@ -307,14 +313,27 @@ async fn read(answer: Response<Incoming>, from: usize) -> Result<Answer, Failure
     }
 }
 
-/// Whether Consul answers so. With every key it tells an index, even with one that is not there; without, it says
-/// 404 only of sessions and checks.
+/// Whether Consul answers so. With every key it tells an index, even with one that is not there. Of a session that it
+/// has renewed it tells all, of one that is not there the id, and of one that it has ended no more than that it did; what
+/// an agent does for us it does without a word.
 fn is_consuls(answer: &Answer, path: &str) -> bool {
-    let may_be_missing = ["/v1/session/renew/", "/v1/agent/check/pass/"]
-        .iter()
-        .any(|start| path.starts_with(start));
-    answer.index > 0
-        || !path.starts_with("/v1/kv/") && (answer.status != StatusCode::NOT_FOUND || may_be_missing)
+    const RENEWED: &str = "/v1/session/renew/";
+    if path.starts_with("/v1/kv/") {
+        return answer.index > 0;
+    }
+    let is_missing = answer.status == StatusCode::NOT_FOUND;
+    let says = |part: &str| String::from_utf8_lossy(&answer.body).contains(part);
+    if let Some(session) = path.strip_prefix(RENEWED) {
+        return says(session) && (is_missing || says("\"ID\""));
+    }
+    if path.starts_with("/v1/session/destroy/") {
+        return !is_missing && says("true");
+    }
+    match path.starts_with("/v1/agent/") {
+        true if is_missing => UNKNOWN.iter().any(|text| says(text)),
+        true => answer.body.is_empty(),
+        false => !is_missing,
+    }
 }
 
 fn late(limit: Duration) -> Failure {

@@ -16,7 +16,7 @@ use crate::line::{Entry, Keys, LOCK_FLAGS, Line, Lock, STANDING, session_gone};
 use crate::watch::{Seen, Watch};
 use crate::wire::Pair;
 
-/// How long Consul may hold back the answer to who waits. Then it looks whether its own entry is still there: a
+/// How long Consul may hold back the answer to who waits, and how often it looks whether its own entry is still there: a
 /// second request held back for that would cost each election a second connection.
 const WAIT_BEHIND: Duration = Duration::from_secs(30);
 /// How long to who leads, whose renewals tell when the way is cut.
@@ -39,6 +39,7 @@ pub(crate) fn standing(
         place,
         last: None,
         see_after: SEE_NEXT,
+        looked: Instant::now(),
         at: known.map_or(At::Unknown, At::Known),
     };
     Box::pin(unfold(follow, FollowPlace::next))
@@ -52,6 +53,8 @@ struct FollowPlace {
     last: Option<Standing>,
     /// How long after its last look at who is next a leader looks again.
     see_after: Duration,
+    /// When a waiter looked for its own entry last.
+    looked: Instant,
     at: At,
 }
 
@@ -127,10 +130,14 @@ impl FollowPlace {
     async fn step(&mut self, at: At) -> Result<Option<Standing>, StoreError> {
         match at {
             At::Unknown => self.read().await,
+            at @ (At::BehindEntry(_) | At::BehindLock(_)) if self.looked.elapsed() >= WAIT_BEHIND => {
+                self.at = at;
+                self.check_own().await
+            }
             At::BehindEntry(mut watch) => match watch.look(&self.line).await? {
                 Seen::Same => {
                     self.at = At::BehindEntry(watch);
-                    self.check_own().await
+                    Ok(None)
                 }
                 Seen::Changed(pair) => {
                     let ahead = pair.and_then(|pair| Entry::of(pair, &self.keys.line));
@@ -148,7 +155,7 @@ impl FollowPlace {
             At::BehindLock(mut watch) => match watch.look(&self.line).await? {
                 Seen::Same => {
                     self.at = At::BehindLock(watch);
-                    self.check_own().await
+                    Ok(None)
                 }
                 Seen::Changed(pair) => self.look_at_lock(watch, pair).await,
             },
@@ -299,6 +306,7 @@ impl FollowPlace {
 
     /// Whether the own entry is still there, which no watch tells who waits.
     async fn check_own(&mut self) -> Result<Option<Standing>, StoreError> {
+        self.looked = Instant::now();
         Ok(match self.own().await? {
             Some(own) => {
                 if own.leading {

@@ -37,9 +37,10 @@
 //! that it is foreign, until it is removed.
 //!
 //! # How fast a dead leader is replaced
-//! [`Liveness::Check`], the default at a local agent, binds the session to a TTL check at that agent: with a ttl of
-//! 2 s the next leader is there 2 s after the last sign of life. [`Liveness::Session`] needs no agent, and a ttl of
-//! at least 10 s, and then takes up to 24 s; from a ttl of 30 s on it keeps to the ttl.
+//! [`Liveness::Check`], the default at the one address of a local agent, binds the session to a TTL check at that
+//! agent: with a ttl of 2 s the next leader is there 2 s after the last sign of life. [`Liveness::Session`], the default
+//! at several addresses, needs no agent, and a ttl of at least 10 s; it takes 20 s and a third of the ttl, and from a ttl
+//! of 30 s on the ttl.
 //! Half of the ttl (a third with `session`) is the lock-delay, which keeps others out in case Consul drops a session
 //! early: that is why a leader believes for that part of the ttl only.
 //!
@@ -62,6 +63,7 @@
 //! An agent takes 200 connections from one address unless told otherwise (`limits.http_max_conns_per_client`), and
 //! every election takes one.
 
+mod access;
 mod check;
 mod client;
 mod config;

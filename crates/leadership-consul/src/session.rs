@@ -60,9 +60,10 @@ pub(crate) struct Sessions {
     clock: BootClock,
     known: Mutex<HashMap<SessionId, Known>>,
     checks: Checks,
-    /// Whether the servers answered the last request about sessions. While they do not, an agent that has something to
-    /// tell them waits for one of them, up to half a minute, and answers nobody meanwhile: so it is given no checks to
-    /// make or remove, and none runs out, before they are seen to answer.
+    /// Whether the servers did not answer the last request about sessions, or none was made. While they do not, an agent
+    /// that has something to tell them waits for one of them, up to half a minute, and answers nobody meanwhile; and it
+    /// refuses tokens, about which it cannot ask. So it is given no checks to make or remove, and none runs out, before
+    /// they are seen to answer.
     silent: AtomicBool,
 }
 
@@ -103,7 +104,7 @@ impl Sessions {
             liveness,
             clock: BootClock,
             known: Mutex::default(),
-            silent: AtomicBool::new(false),
+            silent: AtomicBool::new(true),
         }
     }
 

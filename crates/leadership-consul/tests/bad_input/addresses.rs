@@ -1,7 +1,7 @@
 //! Addresses: none that answers, some that do not, unix sockets.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use leadership_consul::{ConsulConfig, ConsulStore, Liveness};
@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use crate::between::{Way, between};
 use crate::support::{self, elected, election, eventually, soon, waiting};
 use crate::{
-    LONG, TTL, WRONG, World, address, dead, elections, nothing_left, refused, refuses, reported, says,
+    LONG, TTL, WRONG, World, address, dead, elections, lazy, nothing_left, refused, refuses, reported, says,
     temporary,
 };
 
@@ -93,6 +93,71 @@ pub(crate) async fn an_address_that_is_no_consul_is_named(world: Arc<World>) {
         }
         serving.abort();
     }
+}
+
+/// A page for maintenance, or a balancer whose backends are being replaced.
+pub(crate) async fn an_answer_that_is_not_consuls_neither_renews_nor_ends_a_session(world: Arc<World>) {
+    let cluster = world.plain().await;
+    let (election, server) = (election("not-renewed"), cluster.addr(0).unwrap());
+    for liveness in ["check", "session"] {
+        for answer in [
+            ("200 OK", "<html>hello</html>"),
+            ("200 OK", ""),
+            ("200 OK", "[]"),
+            ("404 Not Found", "404 page not found"),
+            ("404 Not Found", ""),
+        ] {
+            let others = Arc::new(AtomicBool::new(false));
+            let answers = Arc::clone(&others);
+            let (address, going) = between(move |_| match answers.load(Ordering::Relaxed) {
+                true => Way::Answer(answer.0, answer.1),
+                false => Way::To(server),
+            })
+            .await;
+            let given = ConsulConfig::from_url(&format!("consul://{address}?liveness={liveness}")).unwrap();
+            let store = lazy(given);
+            let session = soon("opened", store.open(LONG)).await.unwrap();
+            others.store(true, Ordering::Relaxed);
+            let error = soon("answered", store.renew(&session))
+                .await
+                .expect_err("not renewed");
+            says(&error, &[&address, "is this Consul's HTTP address?"]);
+            assert_eq!(error.kind(), ErrorKind::Other, "{answer:?} {error}");
+            let error = soon("answered", store.close(&session))
+                .await
+                .expect_err("not closed");
+            says(&error, &[&address]);
+            others.store(false, Ordering::Relaxed);
+            soon("renewed", store.renew(&session)).await.unwrap();
+            soon("closed", store.close(&session)).await.unwrap();
+            going.abort();
+        }
+    }
+    nothing_left(cluster, &election).await;
+}
+
+/// It takes checks by itself, as long as it lives.
+pub(crate) async fn an_agent_that_is_cut_off_is_passed_over_with_its_check(world: Arc<World>) {
+    let cluster = world.plain().await;
+    let (cut, going) = between(|request| match request.contains(" /v1/agent/") {
+        true => Way::Answer("200 OK", ""),
+        false => Way::Answer("500 Internal Server Error", "No known Consul servers"),
+    })
+    .await;
+    // They begin at any of the addresses.
+    for _ in 0..4 {
+        let both = format!("consul://{cut},{}?liveness=check", address(cluster));
+        let store = lazy(ConsulConfig::from_url(&both).unwrap());
+        let mut opened = store.open(TTL).await;
+        for _ in 0..2 {
+            if opened.is_err() {
+                opened = store.open(TTL).await;
+            }
+        }
+        let session = opened.expect("the other address works");
+        soon("closed", store.close(&session)).await.unwrap();
+    }
+    going.abort();
 }
 
 pub(crate) async fn a_dead_address_among_others_is_passed_over(world: Arc<World>) {

@@ -1,18 +1,20 @@
 //! ACL tokens: what the right one may do, and what becomes of others.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use leadership_consul::{ConsulConfig, ConsulStore, Liveness};
-use leadership_core::{Config, DynStore, ElectionName, Elections, ErrorKind, State};
+use leadership_core::{Config, DynStore, ElectionName, Elections, ErrorKind, Event, State};
 use leadership_testkit::cluster::{ConsulCluster, Proxy};
 use tokio::time::timeout;
 
-use crate::support::{self, call, elected, election, services, sessions, soon, waiting};
+use crate::support::{
+    self, call, elected, election, eventually_within, next, services, sessions, soon, waiting,
+};
 use crate::{
     LESS, LONG, TOKEN, TRACED, TTL, WRONG, World, address, config, elections, lazy, nothing_left,
-    nothing_secret, refused, refuses, says, stopped, temporary,
+    nothing_secret, refused, refuses, reported, says, stopped, temporary,
 };
 
 /// What the documentation asks for.
@@ -164,6 +166,78 @@ pub(crate) async fn a_campaign_with_a_wrong_token_stops_with_the_reason(world: A
     assert!(leader.is_leader());
     soon("closed", right.close()).await;
     nothing_left(cluster, &election).await;
+}
+
+/// It refuses it meanwhile; this version of Consul goes on for half a minute after it has found the servers.
+pub(crate) async fn an_agent_that_cannot_ask_the_servers_about_a_token_ends_no_campaign(_: Arc<World>) {
+    let mut cluster = guarded().await.unwrap();
+    let agent = cluster.add_client_agent().await.unwrap();
+    let given = ConsulConfig::new([cluster.addr(agent).unwrap().to_string()]).unwrap();
+    let (given, election) = (given.with_token(TOKEN), election("unasked"));
+    let first = elections(given.clone(), TTL);
+    let leader = first.stand(&election, "a").unwrap();
+    elected(&leader).await;
+    let mut events = leader.events();
+    cluster.kill(agent).await.unwrap();
+    cluster.kill(0).await.unwrap();
+    cluster.start_node(agent).await.unwrap();
+    let alone = |event: &Event| match event {
+        Event::Error(error) => error
+            .to_string()
+            .contains("has not joined a cluster")
+            .then_some(()),
+        _ => None,
+    };
+    next("the agent is there again, alone", &mut events, alone).await;
+    let later = elections(given, TTL);
+    let candidate = later.stand(format!("{election}-later"), "b").unwrap();
+    reported(&mut candidate.events(), ErrorKind::Unavailable).await;
+    cluster.start_node(0).await.unwrap();
+    cluster.wait_all_healthy().await.unwrap();
+    for candidate in [&leader, &candidate] {
+        let is_leader = async || match candidate.state() {
+            State::Stopped(error) => panic!("{error:?}"),
+            _ => candidate.is_leader(),
+        };
+        eventually_within(Duration::from_secs(60), "elected", is_leader).await;
+    }
+    for all in [first, later] {
+        soon("closed", all.close()).await;
+    }
+    cluster.remove().await.unwrap();
+}
+
+pub(crate) async fn a_token_that_is_revoked_ends_the_campaign_in_the_end(_: Arc<World>) {
+    let cluster = guarded().await.unwrap();
+    let token = format!("{LESS}7");
+    permit(&cluster, &token, RULES).await;
+    let all = elections(config(&cluster).with_token(&token), TTL);
+    let leader = all.stand(election("revoked"), "a").unwrap();
+    let term = elected(&leader).await;
+    let tokens = call(&cluster, "GET", "/v1/acl/tokens", "").await;
+    let its = tokens
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|listed| listed["Policies"][0]["Name"].as_str() == Some(&*format!("policy-{token}")));
+    let accessor = its.unwrap()["AccessorID"].as_str().unwrap().to_owned();
+    call(&cluster, "DELETE", &format!("/v1/acl/token/{accessor}"), "").await;
+    let begin = Instant::now();
+    soon("the term ends", term.ended()).await;
+    let is_stopped = async || matches!(leader.state(), State::Stopped(_));
+    eventually_within(Duration::from_secs(120), "stopped", is_stopped).await;
+    assert!(
+        begin.elapsed() > Duration::from_secs(30),
+        "an agent may say so for half a minute, wrongly: {:?}",
+        begin.elapsed()
+    );
+    refuses(
+        &stopped(&leader).await,
+        ErrorKind::Unauthenticated,
+        &["ACL not found", "token="],
+    );
+    soon("closed", all.close()).await;
+    cluster.remove().await.unwrap();
 }
 
 pub(crate) async fn a_token_that_may_not_write_is_told_which_permission_is_missing(_: Arc<World>) {
