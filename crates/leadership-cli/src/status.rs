@@ -36,31 +36,34 @@ pub(crate) async fn status(args: Args) -> Result<u8, Failure> {
     Ok(if leader(&line).is_some() { 0 } else { NOBODY })
 }
 
-/// A foreign entry at the head lets nobody lead.
 fn leader(line: &[Contender]) -> Option<&Contender> {
-    line.first().filter(|head| head.session.is_some())
+    line.first().filter(|head| head.leads)
 }
 
-fn what_it_does(place: usize, contender: &Contender) -> &'static str {
-    match (&contender.session, place) {
+fn what_it_does(contender: &Contender) -> &'static str {
+    match (&contender.session, contender.leads) {
         (None, _) => "foreign",
-        (Some(_), 0) => "leads",
-        (Some(_), _) => "waits",
+        (Some(_), true) => "leads",
+        (Some(_), false) => "waits",
     }
 }
 
+/// What is known, or a dash.
+fn or_dash(known: Option<String>) -> String {
+    known.unwrap_or_else(|| "-".to_owned())
+}
+
 fn table(election: &str, line: &[Contender]) -> String {
-    let mut rows = vec![["", "ID", "STATE", "ORDER", "SESSION"].map(str::to_owned)];
+    let mut rows = vec![["", "ID", "STATE", "TOKEN", "KEY", "SESSION"].map(str::to_owned)];
     for (place, contender) in line.iter().enumerate() {
+        let session = contender.session.as_ref();
         rows.push([
             format!("{}", place + 1),
             text::name(&contender.name()),
-            what_it_does(place, contender).to_owned(),
-            contender.order.to_string(),
-            contender
-                .session
-                .as_ref()
-                .map_or_else(|| "-".to_owned(), |session| text::name(session.as_str())),
+            what_it_does(contender).to_owned(),
+            or_dash(contender.token.map(|token| token.to_string())),
+            text::name(&contender.key),
+            or_dash(session.map(|session| text::name(session.as_str()))),
         ]);
     }
     let mut text = match leader(line) {
@@ -69,7 +72,7 @@ fn table(election: &str, line: &[Contender]) -> String {
     };
     if let Some(foreign) = line.iter().find(|contender| contender.session.is_none()) {
         let key = text::line(&foreign.key);
-        text += &format!("{key} is no contender: who is behind it waits until somebody deletes it\n");
+        text += &format!("{key} is not of this election, and who is behind it waits until it is gone\n");
     }
     if rows.len() > 1 {
         let width = |column: usize| {
@@ -78,7 +81,7 @@ fn table(election: &str, line: &[Contender]) -> String {
                 .max()
                 .unwrap_or(0)
         };
-        let widths: [usize; 5] = std::array::from_fn(width);
+        let widths: [usize; 6] = std::array::from_fn(width);
         for row in &rows {
             let cells: Vec<String> = row
                 .iter()
@@ -93,24 +96,24 @@ fn table(election: &str, line: &[Contender]) -> String {
 }
 
 fn in_json(election: &str, line: &[Contender]) -> Value {
-    let entry = |(place, contender): (usize, &Contender)| {
+    let entry = |contender: &Contender| {
         json!({
             "value": contender.name(),
-            "state": what_it_does(place, contender),
+            "state": what_it_does(contender),
+            "token": contender.token.map(|token| token.0),
             "order": contender.order,
             "session": contender.session.as_ref().map(|session| session.as_str()),
             "key": *contender.key,
         })
     };
-    let entries: Vec<Value> = line.iter().enumerate().map(entry).collect();
-    let leader = leader(line).and_then(|_| entries.first().cloned());
-    json!({ "election": election, "leader": leader, "line": entries })
+    let entries: Vec<Value> = line.iter().map(entry).collect();
+    json!({ "election": election, "leader": leader(line).map(entry), "line": entries })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use leadership::SessionId;
+    use leadership::{SessionId, Token};
 
     fn contender(value: &str, order: u64, session: Option<&str>) -> Contender {
         Contender {
@@ -118,34 +121,47 @@ mod tests {
             key: format!("e/{order}").into(),
             session: session.map(SessionId::new),
             order,
+            leads: false,
+            token: None,
+        }
+    }
+
+    fn leading(value: &str, token: u64, session: &str) -> Contender {
+        Contender {
+            leads: true,
+            token: Some(Token(token)),
+            ..contender(value, 9, Some(session))
         }
     }
 
     #[test]
     fn a_line_is_an_aligned_table() {
-        let line = [
-            contender("node-1", 9, Some("a1")),
-            contender("b\u{7}", 12, Some("b22")),
-        ];
+        let line = [leading("node-1", 17, "a1"), contender("b\u{7}", 12, Some("b22"))];
         assert_eq!(
             table("jobs", &line),
-            "node-1 leads jobs\n   ID      STATE  ORDER  SESSION\n1  node-1  leads  9      a1\n\
-             2  b\\u{7}  waits  12     b22\n"
+            "node-1 leads jobs\n   ID      STATE  TOKEN  KEY   SESSION\n1  node-1  leads  17     e/9   a1\n\
+             2  b\\u{7}  waits  -      e/12  b22\n"
         );
-        assert_eq!(in_json("jobs", &line)["leader"]["value"], "node-1");
-        assert_eq!(in_json("jobs", &line)["line"][1]["state"], "waits");
+        let object = in_json("jobs", &line);
+        assert_eq!(object["leader"]["value"], "node-1");
+        assert_eq!(object["leader"]["token"], 17);
+        assert_eq!(object["line"][1]["state"], "waits");
     }
 
     #[test]
-    fn nobody_leads_an_empty_line_or_one_behind_a_foreign_entry() {
+    fn nobody_leads_an_empty_line_or_one_that_only_waits() {
         assert_eq!(table("jobs", &[]), "nobody leads jobs\n");
         assert!(in_json("jobs", &[])["leader"].is_null());
         let line = [contender("x", 1, None), contender("node-1", 2, Some("a"))];
         let text = table("jobs", &line);
         assert!(
-            text.starts_with("nobody leads jobs\ne/1 is no contender"),
+            text.starts_with("nobody leads jobs\ne/1 is not of this election"),
             "{text}"
         );
         assert!(in_json("jobs", &line)["leader"].is_null());
+        let text = table("jobs", &line[1..]);
+        assert!(text.starts_with("nobody leads jobs\n   ID"), "{text}");
+        assert!(text.contains("waits") && !text.contains("foreign"), "{text}");
+        assert!(in_json("jobs", &line[1..])["leader"].is_null());
     }
 }

@@ -70,7 +70,7 @@ async fn every_change_is_a_line_and_status_knows_the_same() -> Result<()> {
     let lines: Vec<&str> = table.lines().collect();
     assert_eq!(lines[0], r"one\u{7} leads jobs");
     assert!(
-        lines[2].starts_with(r"1  one\u{7}  leads") && lines[3].starts_with("2  two       waits"),
+        lines[2].starts_with(r"1  one\u{7}  leads") && lines[3].starts_with("2  two       waits  -"),
         "{table}"
     );
 

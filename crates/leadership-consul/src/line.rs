@@ -158,7 +158,7 @@ pub(crate) enum Lock {
     /// A session holds it.
     Held(Pair),
     /// Nobody holds it, and it is no lock: taking it would overwrite what somebody keeps there.
-    Foreign,
+    Foreign(Pair),
 }
 
 impl Lock {
@@ -169,7 +169,7 @@ impl Lock {
             Some(pair) if pair.flags == LOCK_FLAGS || pair.value.is_empty() => {
                 Self::Free(Some(pair.modify_index))
             }
-            Some(_) => Self::Foreign,
+            Some(pair) => Self::Foreign(pair),
         }
     }
 
@@ -469,7 +469,7 @@ mod tests {
         assert_eq!(Lock::of(None), Lock::Free(None));
         assert_eq!(key(LOCK_FLAGS, b"old leader", ""), Lock::Free(Some(7)));
         assert_eq!(key(0, b"", ""), Lock::Free(Some(7)));
-        assert_eq!(key(0, b"port = 80", ""), Lock::Foreign);
+        assert!(matches!(key(0, b"port = 80", ""), Lock::Foreign(_)));
         assert!(matches!(key(0, b"v", "s"), Lock::Held(_)));
     }
 

@@ -11,7 +11,7 @@ use futures_core::stream::BoxStream;
 use futures_util::stream;
 use leadership_core::{
     Contender, ElectionName, ErrorKind, InvalidInput, KvStore, Leader, Limits, Outcome, Place, Session,
-    SessionId, Standing, StoreError,
+    SessionId, Standing, StoreError, Token,
 };
 use tracing::debug;
 
@@ -20,8 +20,9 @@ use crate::config::{ConsulConfig, Liveness};
 use crate::error::STORE;
 use crate::follow;
 use crate::lead;
-use crate::line::{Entries, Entry, Keys, Line, one};
+use crate::line::{Entries, Entry, Keys, Line, Lock, one};
 use crate::session::{LOCK_DELAY_MAX, SESSION_TTL_MIN, Sessions};
+use crate::wire::Pair;
 
 /// A transaction has to fit in 512 KiB (`limits.txn_max_req_len`), and holds up to three values, in base 64.
 const VALUE_MAX: usize = 96 << 10;
@@ -150,7 +151,14 @@ impl KvStore for ConsulStore {
     }
 
     async fn renew(&self, session: &Session) -> Result<Duration, StoreError> {
-        self.sessions.renew(session).await
+        let renewed = self.sessions.renew(session).await;
+        if renewed
+            .as_ref()
+            .is_err_and(|error| error.kind() == ErrorKind::SessionGone)
+        {
+            self.line.forget(&session.id);
+        }
+        renewed
     }
 
     /// Leaves the elections first: what a session still holds when it is ended is kept from all others for the
@@ -243,7 +251,11 @@ impl KvStore for ConsulStore {
             reads += 1;
             let lock = self.line.read(CONTENDERS, &keys.lock).await?;
             let entries = self.line.entries(CONTENDERS, &keys).await?;
-            let holder = lock.filter(|lock| !lock.session.is_empty());
+            let lock = Lock::of(lock);
+            let holder = match &lock {
+                Lock::Held(holder) => Some(holder),
+                Lock::Free(_) | Lock::Foreign(_) => None,
+            };
             let leading = entries.iter().find(|entry| entry.leading);
             let agree = match (&holder, leading) {
                 (Some(holder), Some(leading)) => holder.session == leading.session,
@@ -251,30 +263,41 @@ impl KvStore for ConsulStore {
             };
             // The lock changed hands between the two reads.
             if agree || reads == READS {
-                return Ok(in_order(&keys, holder, &entries));
+                return Ok(in_order(&keys, lock, &entries));
             }
         }
     }
 }
 
 /// Who holds the lock, then those who wait.
-fn in_order(keys: &Keys, holder: Option<crate::wire::Pair>, entries: &Entries) -> Vec<Contender> {
+fn in_order(keys: &Keys, lock: Lock, entries: &Entries) -> Vec<Contender> {
     let first_waiting = entries.waiting().map(|entry| entry.fence).next();
-    let head = holder.map(|holder| match entries.of_session(&holder.session) {
-        Some(entry) => Contender {
-            value: holder.value,
-            key: entry.key.as_str().into(),
-            session: Some(SessionId::new(holder.session)),
-            order: entry.fence,
-        },
-        // One that knows no line, such as Go's api.Lock: it came first, since it leads.
-        None => Contender {
-            value: holder.value,
+    // One that knows no line, such as Go's api.Lock, came first, since it leads; so did what is no lock, for who waits.
+    let before_all = |pair: &Pair| first_waiting.unwrap_or(u64::MAX).min(pair.create_index);
+    let head = match lock {
+        Lock::Free(_) => None,
+        Lock::Foreign(pair) => Some(Contender {
+            order: before_all(&pair),
+            value: pair.value,
             key: keys.lock.clone(),
-            session: Some(SessionId::new(holder.session)),
-            order: first_waiting.unwrap_or(u64::MAX).min(holder.create_index),
-        },
-    });
+            session: None,
+            leads: false,
+            token: None,
+        }),
+        Lock::Held(holder) => {
+            let entry = entries.of_session(&holder.session);
+            Some(Contender {
+                key: entry.map_or_else(|| keys.lock.clone(), |entry| entry.key.as_str().into()),
+                order: entry.map_or_else(|| before_all(&holder), |entry| entry.fence),
+                token: entry
+                    .filter(|entry| entry.leading)
+                    .map(|entry| Token(entry.version)),
+                value: holder.value,
+                session: Some(SessionId::new(holder.session)),
+                leads: true,
+            })
+        }
+    };
     let headed = head.as_ref().and_then(|head| head.session.clone());
     let waiting = entries
         .waiting()
@@ -284,6 +307,8 @@ fn in_order(keys: &Keys, holder: Option<crate::wire::Pair>, entries: &Entries) -
         key: entry.key.as_str().into(),
         session: Some(SessionId::new(&*entry.session)),
         order: entry.fence,
+        leads: false,
+        token: None,
     });
     head.into_iter().chain(waiting).collect()
 }

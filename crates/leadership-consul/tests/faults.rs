@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use leadership_core::{
-    Candidate, Change, ElectionName, Elections, EndReason, ErrorKind, Standing, State, Term,
+    Candidate, Change, Contender, ElectionName, Elections, EndReason, ErrorKind, Standing, State, Term,
 };
 use leadership_testkit::cluster::{ConsulCluster, Proxy};
 use leadership_testkit::worker::Worker;
 use support::{
-    Shared, always, call, cases, close, connect, destroy, elected, election, ended, eventually, handover,
-    handover_within, key, led_by, line, next, nobody, now, process, services, sessions, soon, through,
-    waiting,
+    Shared, always, call, cases, close, connect, destroy, elected, election, ended, eventually,
+    eventually_within, handover, handover_within, key, led_by, line, next, nobody, now, process, services,
+    sessions, soon, through, waiting,
 };
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
@@ -67,6 +67,8 @@ fn main() -> anyhow::Result<()> {
         a_follower_survives_a_restart_and_keeps_no_stale_name,
         a_change_while_the_way_is_cut_is_seen_afterwards,
         an_entry_deleted_by_an_operator_holds_up_nobody_behind_it,
+        who_waits_for_a_lock_that_consul_keeps_is_not_said_to_lead,
+        a_waiter_whose_entry_is_deleted_stands_again_though_the_leader_proclaims,
         a_leader_whose_entry_is_deleted_leads_on_and_leaves_the_lock_to_others,
         a_session_that_holds_the_lock_without_an_entry_leads_with_a_new_token,
         a_leave_that_was_given_up_halfway_leaves_no_free_lock,
@@ -399,6 +401,58 @@ async fn an_entry_deleted_by_an_operator_holds_up_nobody_behind_it(world: Arc<Wo
     assert!(second.token() > first.token());
     assert!(!candidates[1].is_leader());
     close(processes).await;
+}
+
+/// Consul keeps the lock of a session that was ended from everybody for a while.
+async fn who_waits_for_a_lock_that_consul_keeps_is_not_said_to_lead(world: Arc<World>) {
+    let cluster = world.one().await;
+    let election = ElectionName::new(election("kept")).unwrap();
+    let store = connect(&cluster.url("")).unwrap();
+    let (a, b) = (store.open(TTL).await.unwrap(), store.open(TTL).await.unwrap());
+    let (_, standing) = store.enter(&election, &a, b"a").await.unwrap();
+    let Standing::First(token) = standing else {
+        panic!("{standing:?}")
+    };
+    store.enter(&election, &b, b"b").await.unwrap();
+    let line = store.contenders(&election).await.unwrap();
+    let seen = |line: &[Contender]| -> Vec<_> {
+        let seen = line
+            .iter()
+            .map(|one| (one.name().into_owned(), one.leads, one.token));
+        seen.collect()
+    };
+    assert_eq!(
+        seen(&line),
+        [("a".to_owned(), true, Some(token)), ("b".to_owned(), false, None)]
+    );
+    destroy(cluster, a.id.as_str()).await;
+    let line = store.contenders(&election).await.unwrap();
+    assert_eq!(seen(&line), [("b".to_owned(), false, None)]);
+    soon("closed", store.close(&b)).await.unwrap();
+}
+
+/// What the leader proclaims is heard by whoever watches the lock, and tells nothing of the own entry.
+async fn a_waiter_whose_entry_is_deleted_stands_again_though_the_leader_proclaims(world: Arc<World>) {
+    let cluster = world.one().await;
+    let election = election("deleted-unheard");
+    let (a, b) = (process(cluster, TTL), process(cluster, TTL));
+    let leader = a.stand(&election, "a").unwrap();
+    elected(&leader).await;
+    let waiter = b.stand(&election, "b").unwrap();
+    waiting(&waiter).await;
+    let place = line(cluster, &election).await.pop().unwrap();
+    let path = format!("/v1/kv/{}", place.key);
+    call(cluster, "DELETE", &path, "").await;
+    let mut times = 0;
+    let stands_again = async || {
+        times += 1;
+        soon("proclaimed", leader.proclaim(format!("a, {times} times")))
+            .await
+            .unwrap();
+        names(cluster, &election).await.len() == 2
+    };
+    eventually_within(Duration::from_secs(40), "stands again", stands_again).await;
+    close([a, b]).await;
 }
 
 async fn a_leader_whose_entry_is_deleted_leads_on_and_leaves_the_lock_to_others(world: Arc<World>) {

@@ -147,7 +147,7 @@ impl Follower {
             .ok_or(Error::NoRuntime)
     }
 
-    /// Everybody in line, in order; the first one leads. Asks the store.
+    /// Everybody in line, in order, and whether the first one leads. Asks the store.
     ///
     /// # Errors
     /// [`Error::Store`]; nothing is changed.

@@ -357,11 +357,14 @@ impl KvStore for MemoryStore {
         Ok(line
             .into_iter()
             .flatten()
-            .map(|(fence, entry)| Contender {
+            .enumerate()
+            .map(|(place, (fence, entry))| Contender {
                 value: entry.value.clone(),
                 key: entry.key.clone(),
                 session: Some(entry.session.clone()),
                 order: *fence,
+                leads: place == 0,
+                token: (place == 0).then_some(Token(*fence)),
             })
             .collect())
     }

@@ -125,7 +125,7 @@ impl fmt::Debug for Leader {
     }
 }
 
-/// An entry in the line of an election; the first one leads.
+/// An entry in the line of an election.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Contender {
     /// What it proclaims: by custom its name or address.
@@ -134,9 +134,13 @@ pub struct Contender {
     pub key: Arc<str>,
     /// The session it lives with. `None` for a foreign entry, which no session's end removes.
     pub session: Option<SessionId>,
-    /// Its number in the order of arrival. On etcd and ZooKeeper, where whoever came first leads, the head's is its
-    /// term's token; elsewhere [`Leader::token`] tells that.
+    /// Its number in the order of arrival.
     pub order: u64,
+    /// Whether it leads; only the first one can. It does not if it is foreign, nor while Consul gives the lock to
+    /// nobody.
+    pub leads: bool,
+    /// The token of its term, if it leads and has one: see [`Leader::token`].
+    pub token: Option<Token>,
 }
 
 impl Contender {
@@ -153,6 +157,8 @@ impl fmt::Debug for Contender {
             .field("key", &self.key)
             .field("session", &self.session)
             .field("order", &self.order)
+            .field("leads", &self.leads)
+            .field("token", &self.token)
             .finish()
     }
 }
@@ -297,7 +303,7 @@ pub trait KvStore: fmt::Debug + fmt::Display + Send + Sync + 'static {
     /// Follows who leads. `None` is *nobody leads*, an item like any other.
     fn leader(&self, election: &ElectionName) -> BoxStream<'static, Result<Option<Leader>, StoreError>>;
 
-    /// Everybody in line, in order; the first one leads.
+    /// Everybody in line, in order, and whether the first one leads.
     ///
     /// # Errors
     /// Nothing is changed.

@@ -364,13 +364,23 @@ impl KvStore for EtcdStore {
     async fn contenders(&self, election: &ElectionName) -> Result<Vec<Contender>, StoreError> {
         let range = self.line.range(election);
         let mut answer = self.line.get("contenders", &range, first_come()).await?;
-        let contender = |kv: etcd_client::KeyValue| Contender {
-            key: String::from_utf8_lossy(kv.key()).into(),
-            session: session_of(&range, kv.key(), kv.lease()),
-            order: kv.create_revision().unsigned_abs(),
-            value: kv.into_key_value().1,
+        let contender = |(place, kv): (usize, etcd_client::KeyValue)| {
+            let session = session_of(&range, kv.key(), kv.lease());
+            let (leads, order) = (
+                place == 0 && session.is_some(),
+                kv.create_revision().unsigned_abs(),
+            );
+            Contender {
+                key: String::from_utf8_lossy(kv.key()).into(),
+                session,
+                order,
+                leads,
+                token: leads.then_some(Token(order)),
+                value: kv.into_key_value().1,
+            }
         };
-        Ok(answer.take_kvs().into_iter().map(contender).collect())
+        let line = answer.take_kvs().into_iter().enumerate();
+        Ok(line.map(contender).collect())
     }
 }
 

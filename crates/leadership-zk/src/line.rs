@@ -240,13 +240,19 @@ impl Line {
             .map(|(_, child)| format!("{node}/{child}"))
             .collect();
         let read = self.read_all(&link, &client, &node, keys).await.map_err(failed)?;
-        let contender = |(key, value, stat): (String, Vec<u8>, Stat)| Contender {
-            value,
-            key: key.into(),
-            session: owner_of(&stat),
-            order: stat.czxid.unsigned_abs(),
+        let contender = |(place, (key, value, stat)): (usize, (String, Vec<u8>, Stat))| {
+            let session = owner_of(&stat);
+            let (leads, order) = (place == 0 && session.is_some(), stat.czxid.unsigned_abs());
+            Contender {
+                value,
+                key: key.into(),
+                session,
+                order,
+                leads,
+                token: leads.then_some(Token(order)),
+            }
         };
-        Ok(read.into_iter().map(contender).collect())
+        Ok(read.into_iter().enumerate().map(contender).collect())
     }
 
     /// The contenders among the children of a node, first come first.

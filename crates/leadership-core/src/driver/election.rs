@@ -287,8 +287,9 @@ impl Driver {
                 crate::ErrorKind::ForeignEntry,
                 crate::Outcome::NotApplied,
                 format!(
-                    "{:?} stands ahead in election {}, but is no contender: no session's end removes it; \
-                     delete it, or use another name for the election",
+                    "{:?} stands ahead in election {}, but is no contender of it: we wait until it is gone; if \
+                     nobody needs it, delete it, or else use another name for the election, on etcd one that no \
+                     other election's begins with",
                     ahead.key, self.election
                 ),
             );

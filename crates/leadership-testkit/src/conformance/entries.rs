@@ -94,9 +94,11 @@ async fn a_dropped_enter_makes_one_entry_or_none(bench: Bench) -> Outcome {
 async fn contenders_stand_in_the_order_of_arrival(bench: Bench) -> Outcome {
     let election = bench.election()?;
     let mut sessions = Vec::new();
+    let mut token = None;
     for name in ["a", "b", "c", "d", "e"] {
         let (store, session) = bench.session().await?;
-        store.enter(&election, &session, name.as_bytes()).await?;
+        let (_, standing) = store.enter(&election, &session, name.as_bytes()).await?;
+        token = token.or_else(|| first(&standing));
         sessions.push((store, session));
     }
     let contenders = sessions[0].0.contenders(&election).await?;
@@ -109,6 +111,13 @@ async fn contenders_stand_in_the_order_of_arrival(bench: Bench) -> Outcome {
         ensure!(contender.session.as_ref() == Some(&session.id), "{contender:?}");
     }
     ensure!(contenders.is_sorted_by_key(|contender| contender.order));
+    let leading: Vec<_> = contenders.iter().map(|contender| contender.leads).collect();
+    ensure!(leading == [true, false, false, false, false], "{contenders:?}");
+    let tokens: Vec<_> = contenders.iter().map(|contender| contender.token).collect();
+    ensure!(
+        tokens == [token, None, None, None, None],
+        "{token:?} {contenders:?}"
+    );
     Ok(())
 }
 
