@@ -25,7 +25,8 @@ pub(crate) struct StoreArgs {
     #[arg(long, value_name = "NAME")]
     pub(crate) election: String,
 
-    /// How long the store may take to answer at the start. Later errors are waited out
+    /// How long the store may take to answer at the start, however often it is tried; `connect_timeout` in the URL is
+    /// for each try. Later errors are waited out
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     connect_timeout: Duration,
 }

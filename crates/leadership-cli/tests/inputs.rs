@@ -103,7 +103,7 @@ fn durations_that_cannot_work() -> Result<()> {
         (&["--ttl", "15"], &["--ttl", "'15'", "such as 15s"]),
         (&["--ttl", "500y"], &["--ttl", "longer than a year"]),
         (&["--ttl", "1ms"], &["ttl 1ms", "at least 10ms"]),
-        (&["--renew-every", "12s"], &["renew_every 12s", "ttl - margin"]),
+        (&["--renew-every", "12s"], &["renew_every 12s", "below 13.5s"]),
         (&["--request-timeout", "10s"], &["request_timeout 10s"]),
         (&["--renew-every", "0s"], &["renew_every 0s", "zero"]),
         (&["--grace", "10s"], &["grace 10s with ttl 15s", "below"]),

@@ -14,10 +14,10 @@ use crate::time::{BootClock, Clock};
 ///
 /// A leader renews its session every `renew_every`. It believes itself leader until the store is no longer
 /// certain to keep the session: the send time of the last acknowledged renewal, plus the TTL, minus `margin`.
-/// So that one slow renewal costs nobody the leadership, `renew_every + request_timeout < ttl - margin`.
 ///
-/// Not every store is certain of the whole TTL ([`Limits::certain_percent`]): what is not set is in proportion
-/// to the part that it is certain of.
+/// Not every store is certain of the whole TTL ([`Limits::certain_percent`]): the part that it is certain of is what
+/// counts, and what is not set is in proportion to that part. So that one slow renewal costs nobody the leadership,
+/// `renew_every + request_timeout` has to be less than it without the margin.
 ///
 /// ```
 /// use leadership_core::Config;
@@ -203,7 +203,7 @@ impl Config {
                 pace.renew_every, pace.request_timeout, pace.margin
             ),
             format!("a renewal cannot be sent and answered within {believed:?}"),
-            "keep renew_every + request_timeout below ttl - margin; Config::with_ttl does",
+            format!("keep the sum of renew_every and request_timeout below {believed:?}, or leave them out"),
         ))
     }
 

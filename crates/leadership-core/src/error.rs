@@ -188,7 +188,9 @@ impl StdError for StoreError {
 }
 
 /// An input that can never work, found before anything was asked of a store.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+///
+/// Its `Debug` is the sentence too: a `main` that returns it prints that.
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what}: {problem}; {remedy}")]
 pub struct InvalidInput {
     what: String,
@@ -221,6 +223,12 @@ impl InvalidInput {
             Outcome::NotApplied,
             self.to_string(),
         )
+    }
+}
+
+impl fmt::Debug for InvalidInput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
     }
 }
 

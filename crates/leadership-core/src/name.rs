@@ -10,6 +10,9 @@ use crate::error::InvalidInput;
 ///
 /// Used verbatim, so that candidates written in other languages can stand in the same election. Not empty, at
 /// most [`ElectionName::MAX_BYTES`] long, no control characters. Stores may refuse more.
+///
+/// Let no name be the beginning of another one at a `/`, such as `service` of `service/cron`: on etcd the entries of the
+/// longer one stand in the line of the shorter one, which waits until they are gone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ElectionName(Arc<str>);
 

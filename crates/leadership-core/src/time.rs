@@ -71,7 +71,7 @@ impl fmt::Debug for Timestamp {
 /// Where timestamps come from.
 ///
 /// A clock never goes back and counts suspended time. Its *rate* may differ from the store's by no more than
-/// the configured margin allows (a tenth of the TTL by default); its absolute value means nothing.
+/// the configured margin allows (by default a tenth of what the store is certain of); its absolute value means nothing.
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// The time now.
     fn now(&self) -> Timestamp;

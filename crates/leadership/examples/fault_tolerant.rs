@@ -24,7 +24,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             }
         }
     };
-    let elections = Elections::new(store, Config::with_ttl(Duration::from_secs(5)))?;
+    let elections = Elections::new(store, Config::with_ttl(Duration::from_secs(10)))?;
     let candidate = elections.stand("service/swarm/leader", name.as_str())?;
     let service = async {
         loop {

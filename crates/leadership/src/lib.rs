@@ -42,6 +42,9 @@
 //! }
 //! ```
 //!
+//! Where a URL is not enough, [`etcd`], [`consul`] and [`zk`] have a configuration and a store each, for
+//! [`Elections::new`].
+//!
 //! # What is promised
 //! At any time at most one [`Term`] of an election is valid, as long as nobody removes entries at the store by
 //! hand. Validity is computed from the clock when you ask. Work that may outlive its term, because a write is
@@ -51,7 +54,16 @@
 mod connect;
 
 pub use connect::connect;
+#[cfg(feature = "consul")]
+#[doc(no_inline)]
+pub use leadership_consul as consul;
 pub use leadership_core::*;
+#[cfg(feature = "etcd")]
+#[doc(no_inline)]
+pub use leadership_etcd as etcd;
+#[cfg(feature = "zk")]
+#[doc(no_inline)]
+pub use leadership_zk as zk;
 
 /// The programs of the README, compiled.
 #[cfg(doctest)]
