@@ -54,6 +54,8 @@
 //! - **Several addresses.** One is asked at a time. A request that certainly changed nothing goes to the next at
 //!   once; after any other failure of a path, or a request dropped unanswered, the next request begins at another, and
 //!   the watches move there. A check stays at the agent that has it.
+//! - **Refusals that pass are waited out.** An agent that has not found the servers yet refuses a token that is right. A
+//!   token that was accepted once is refused for good after a minute; one that never was, at once.
 //! - **Nothing is left.** Sessions and checks are removed on stop; those of a dead process Consul removes by itself,
 //!   the check a minute after it became critical.
 //! - **Errors name the remedy**, and neither they nor `Debug` nor the logs show a token or a key.
