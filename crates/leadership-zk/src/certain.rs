@@ -11,8 +11,9 @@
 //! - With the answer to a renewal, an earlier one that is old enough is certain for the whole timeout.
 //!
 //! How long a tick is, a client is not told, but a timeout is at least two (`minSessionTimeout`), so half a tick
-//! is at most a quarter of it. At the usual pace (a renewal every 0.22 of the timeout) the renewal before the
-//! last one is the proof, and the session certain until 0.56 of the timeout after the last one.
+//! is at most a quarter of it. At the usual pace (a renewal every 0.22 of the timeout) the last but one is too recent,
+//! so that the one before it, 0.44 of the timeout old, is the proof, and the session certain until 0.56 of the timeout
+//! after the last one.
 //!
 //! What is left: a leader that was deposed without noticing might answer a renewal after its successor has begun
 //! to count. It gives up when it has not heard of a quorum for `syncLimit` ticks, no later than those elect the

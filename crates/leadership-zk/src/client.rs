@@ -1,37 +1,32 @@
 //! Connections: one client is one session at ZooKeeper. A [`Link`] is such a client, which can be ended while
-//! others still ask through it; the [`Reader`] is a link for what belongs to no session of ours.
+//! others still ask through it.
 //!
 //! zookeeper-client queues what is asked while it is disconnected and carries it out later, even if nobody waits
-//! for it any more. So a link waits until it is connected *before* it asks: a request dropped while there is no
-//! connection leaves nothing behind.
+//! for it any more. So a link waits until it is connected *before* it asks: a request dropped while it is known that
+//! there is no connection leaves nothing behind. It may be known late: a client that a server takes back, and then
+//! answers nothing, says that it is connected until it is. So whoever makes an entry remembers it from before it asks.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use leadership_core::{BootClock, Clock, ErrorKind, InvalidInput, Outcome, StoreError, Timestamp};
 use tokio::net::TcpStream;
-use tokio::sync::{OnceCell, watch};
+use tokio::sync::watch;
 use tokio::time::timeout;
-use tracing::debug;
 use zookeeper_client::{Client, Connector, Error as ZkError, SessionState, StateWatcher};
 
 use crate::config::ZkConfig;
 use crate::error::{self, Effect, STORE};
 use crate::tasks::Tasks;
 
-/// How long the reader's session is kept without a sign of life. Nothing lives and dies with it.
-const READER_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a reader that lost its connection may take to get it back. Its client tries less and less often, and would
-/// find servers that are there again only seconds later; a new one finds them at once.
-const READER_PATIENCE: Duration = Duration::from_secs(1);
 /// A connection that is silent for less is no worse than a server that pauses to collect its garbage.
 const PATIENCE_MIN: Duration = Duration::from_millis(300);
 /// How long each server is asked why it cannot be reached.
 const PROBE_LIMIT: Duration = Duration::from_secs(1);
 
-/// How many bytes of paths a session may watch. After a reconnection zookeeper-client (0.11) sets its watches anew in
+/// How many bytes of paths a link may watch. After a reconnection zookeeper-client (0.11) sets its watches anew in
 /// requests of 128 KiB, and of several it understands one answer only: it would never be connected again.
 pub(crate) const WATCHED_MAX: usize = 112 << 10;
 /// What a path takes there beside its bytes.
@@ -73,7 +68,7 @@ impl Servers {
             return Err(InvalidInput::new(
                 "TLS to ZooKeeper",
                 "this build has none",
-                "build leadership-zk with its feature tls, or leave out tls=, ca=, cert=, key= and server_name=",
+                "build with the feature zk-tls of leadership or leadership-cli (tls of leadership-zk), or leave out tls=, ca=, cert=, key= and server_name=",
             ));
         }
         let scheme = if config.tls.is_some() { "tcp+tls://" } else { "" };
@@ -181,20 +176,8 @@ pub(crate) struct Link {
     ended: watch::Sender<bool>,
     /// When no server had answered that the session is closed, and we fell silent.
     silenced: Arc<watch::Sender<Option<Timestamp>>>,
-    /// Bytes of all paths that are watched.
-    watched: Arc<AtomicUsize>,
-}
-
-/// A path that is watched, until it is dropped.
-pub(crate) struct Watching {
-    bytes: usize,
-    of: Arc<AtomicUsize>,
-}
-
-impl Drop for Watching {
-    fn drop(&mut self) {
-        self.of.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
+    /// Bytes of paths for which there is a [`Room`](crate::reader::Room).
+    pub(crate) taken: AtomicUsize,
 }
 
 impl Link {
@@ -208,22 +191,8 @@ impl Link {
             patience,
             ended: watch::Sender::new(false),
             silenced: Arc::new(watch::Sender::new(None)),
-            watched: Arc::default(),
+            taken: AtomicUsize::new(0),
         }
-    }
-
-    /// Counts a path among those that are watched.
-    pub(crate) fn watching(&self, path: &str) -> Watching {
-        let bytes = path.len() + PATH_COST;
-        self.watched.fetch_add(bytes, Ordering::Relaxed);
-        Watching {
-            bytes,
-            of: Arc::clone(&self.watched),
-        }
-    }
-
-    fn is_full(&self) -> bool {
-        self.watched.load(Ordering::Relaxed) >= WATCHED_MAX
     }
 
     /// The session's name, as ZooKeeper prints it.
@@ -275,10 +244,7 @@ impl Link {
 
     /// Whether the session has certainly ended: closed, expired, or not heard of for longer than servers keep it.
     pub(crate) fn is_gone(&self) -> bool {
-        let expired = |silenced: Timestamp| {
-            let kept = self.timeout + self.timeout / 4;
-            BootClock.now().saturating_since(silenced) > kept
-        };
+        let expired = |silenced: Timestamp| BootClock.now().saturating_since(silenced) > kept(self.timeout);
         self.state.peek_state().is_terminated() || self.silenced.borrow().is_some_and(expired)
     }
 
@@ -335,58 +301,23 @@ impl Link {
         true
     }
 
-    async fn ended(&self) {
-        // The sender is ours, so it is there.
-        let _ = self.ended.subscribe().wait_for(|ended| *ended).await;
+    /// Waits until it is ended, also for who does not hold it.
+    pub(crate) fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut ended = self.ended.subscribe();
+        // Without its sender it is gone altogether.
+        async move { drop(ended.wait_for(|ended| *ended).await) }
     }
+}
+
+/// How long servers may keep a session that is silent: its timeout, rounded up to the next tick (`ExpiryQueue.java`),
+/// and half a tick more if a follower passed on its last sign of life. A timeout is two ticks or more.
+fn kept(timeout: Duration) -> Duration {
+    timeout * 7 / 4
 }
 
 /// ZooKeeper's spelling of a session's number.
 pub(crate) fn session_name(number: i64) -> String {
     format!("{number:#x}")
-}
-
-/// A link for reading what belongs to no session of ours: made when first needed, and anew when it has ended.
-pub(crate) struct Reader {
-    servers: Arc<Servers>,
-    link: Mutex<Arc<OnceCell<Arc<Link>>>>,
-}
-
-impl Reader {
-    pub(crate) fn new(servers: Arc<Servers>) -> Self {
-        Self {
-            servers,
-            link: Mutex::default(),
-        }
-    }
-
-    /// The link, connected a moment ago. Several that wait for it wait for one. Cancel safe.
-    pub(crate) async fn link(&self, operation: &'static str) -> Result<Arc<Link>, StoreError> {
-        let cell = self.cell();
-        if let Some(link) = cell.get() {
-            if let Ok(Ok(_)) = timeout(READER_PATIENCE, link.client()).await {
-                return Ok(Arc::clone(link));
-            }
-            link.end();
-        }
-        let connect = || async {
-            let link = self.servers.connect(operation, READER_TIMEOUT).await?;
-            debug!(session = link.name(), "ZooKeeper reader connected");
-            Ok(Arc::new(link))
-        };
-        // Another one than before, if that was just ended.
-        self.cell().get_or_try_init(connect).await.map(Arc::clone)
-    }
-
-    /// Where the link is, or will be: another place once it cannot be used for more.
-    fn cell(&self) -> Arc<OnceCell<Arc<Link>>> {
-        let mut cell = lock(&self.link);
-        // What a full one watches goes on, for as long as somebody holds it.
-        if cell.get().is_some_and(|link| link.is_over() || link.is_full()) {
-            *cell = Arc::default();
-        }
-        Arc::clone(&cell)
-    }
 }
 
 /// Gives a request up after `limit`.
@@ -404,5 +335,20 @@ pub(crate) async fn within<T>(
             Outcome::Unknown,
             format!("no answer within {limit:?}; is the store reachable and does it have a quorum?"),
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_session_is_said_to_be_gone_while_a_server_may_keep_it() {
+        let tick = Duration::from_secs(2);
+        for ticks in 2..=20 {
+            let timeout = tick * ticks;
+            let rounded = timeout + tick;
+            assert!(kept(timeout) >= rounded + tick / 2, "{ticks} ticks");
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use leadership_core::InvalidInput;
-use leadership_core::address::{self, Tls};
+use leadership_core::address::{self, Pem, Tls};
 use zookeeper_client::{Acl, Acls, AuthId, CreateMode, CreateOptions, Permission};
 
 use crate::error::STORE;
@@ -146,10 +146,25 @@ impl ZkConfig {
         self
     }
 
-    /// Connects with TLS.
+    /// Connects with TLS and, unless [`with_ca`](Self::with_ca) is given, trusts the system's authorities. The servers'
+    /// certificates have to name their addresses. Needs the feature `tls`.
     #[must_use]
-    pub fn with_tls(mut self, tls: Tls) -> Self {
-        self.tls = Some(tls);
+    pub fn with_tls(mut self) -> Self {
+        self.tls.get_or_insert_default();
+        self
+    }
+
+    /// Connects with TLS and trusts these authorities, and no others.
+    #[must_use]
+    pub fn with_ca(mut self, ca: Pem) -> Self {
+        self.tls.get_or_insert_default().ca = Some(ca);
+        self
+    }
+
+    /// Connects with TLS and presents this client certificate.
+    #[must_use]
+    pub fn with_identity(mut self, cert: Pem, key: Pem) -> Self {
+        self.tls.get_or_insert_default().identity = Some((cert, key));
         self
     }
 
@@ -347,8 +362,6 @@ impl fmt::Debug for ZkConfig {
 
 #[cfg(test)]
 mod tests {
-    use leadership_core::address::Pem;
-
     use super::*;
 
     fn config() -> ZkConfig {
@@ -364,14 +377,10 @@ mod tests {
     #[test]
     fn nothing_secret_is_shown() {
         let list = vec![("digest".to_owned(), "root:c2VjcmV0".to_owned(), "r".to_owned())];
-        let tls = Tls {
-            identity: Some((Pem::text("CERTIFICATE"), Pem::text("PRIVATE"))),
-            ..Tls::default()
-        };
         let config = config()
             .with_user("root", "hunter2")
             .with_acl(ZkAcl::List(list))
-            .with_tls(tls);
+            .with_identity(Pem::text("CERTIFICATE"), Pem::text("PRIVATE"));
         let shown = format!("{config:?} {config}");
         assert!(shown.contains("root"), "{shown}");
         for secret in ["hunter2", "PRIVATE", "c2VjcmV0"] {

@@ -7,10 +7,11 @@ use std::sync::{Arc, OnceLock};
 use leadership_core::{ElectionName, Place, SessionId};
 use uuid::Uuid;
 
-use crate::client::{Reader, Servers};
+use crate::client::Servers;
 use crate::config::ZkConfig;
 use crate::layout::Layout;
 use crate::line::{Line, Stands, child_of, node_of};
+use crate::reader::Reader;
 
 const LAYOUTS: [Layout; 3] = [Layout::Latch, Layout::Lock, Layout::Kazoo];
 

@@ -10,6 +10,9 @@ use std::fmt;
 use leadership_core::InvalidInput;
 use uuid::Uuid;
 
+/// The longest name of an entry of ours, with the slash before it.
+pub(crate) const NAME_BYTES: usize = 58;
+
 /// How the entries of contenders are named: whose elections these are.
 ///
 /// The layouts are *not* in the same election, even under the same node: each looks at the names of its own

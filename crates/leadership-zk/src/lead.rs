@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use futures_core::stream::BoxStream;
 use futures_util::stream::unfold;
-use leadership_core::{ElectionName, Leader, StoreError, Token};
+use leadership_core::{ElectionName, ErrorKind, Leader, StoreError, Token};
 use zookeeper_client::Error as ZkError;
 
-use crate::client::{Link, within};
+use crate::client::within;
 use crate::error::{self, Effect};
 use crate::follow::REQUEST_LIMIT;
+use crate::layout::NAME_BYTES;
 use crate::line::{Line, owner_of};
+use crate::reader::Room;
 use crate::value::Valued;
 use crate::watch::{News, Watch, children_of};
 
@@ -45,12 +47,12 @@ enum At {
     /// Connect, and see that what is read is not of the past.
     Begin,
     /// Look who is at the head.
-    Unknown(Arc<Link>),
+    Unknown(Room),
     /// Read and watch this one, which was at the head.
-    Head(Arc<Link>, String),
+    Head(Room, String),
     /// Wait for news of the head, or of an empty line.
     Watched {
-        link: Arc<Link>,
+        link: Room,
         /// None while nobody leads.
         head: Option<String>,
         watch: Watch,
@@ -89,17 +91,21 @@ impl FollowHead {
         let node = self.node.clone()?;
         match at {
             At::Begin => {
-                let reader = &self.line.reader;
-                let begin = async {
-                    let link = reader.link(OPERATION).await?;
-                    ask(&node, async {
-                        let client = link.client().await?;
-                        link.ask(client.sync(&node)).await
-                    })
-                    .await?;
-                    Ok(link)
-                };
-                let link = Box::pin(within(OPERATION, REQUEST_LIMIT, begin)).await?;
+                let bytes = self.line.watched_bytes(node.len() + NAME_BYTES);
+                let room = self.line.reader.room(OPERATION, bytes);
+                let link = Box::pin(within(OPERATION, REQUEST_LIMIT, room)).await?;
+                let synced = ask(&node, async {
+                    let client = link.client().await?;
+                    link.ask(client.sync(&node)).await
+                });
+                if let Err(error) = synced.await {
+                    // It says that it is connected and answers nothing, as zookeeper-client does while it cannot set
+                    // its watches anew.
+                    if error.kind() == ErrorKind::Timeout {
+                        link.end();
+                    }
+                    return Err(error);
+                }
                 self.at = At::Unknown(link);
                 Ok(None)
             }
@@ -125,7 +131,9 @@ impl FollowHead {
                     }
                 }
             }
-            At::Head(link, key) => {
+            At::Head(mut link, key) => {
+                // A name that others have made may be longer than ours.
+                link.widen(self.line.watched_bytes(key.len()));
                 let read = ask(&key, async {
                     let client = link.client().await?;
                     link.ask(self.line.read(&link, &client, &key)).await

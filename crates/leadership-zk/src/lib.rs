@@ -39,7 +39,8 @@
 //! # What is promised
 //! - What [`KvStore`](leadership_core::KvStore) says, on ZooKeeper 3.5 or later.
 //! - **Few requests.** Standing costs a creation and a list, in one round trip. When the leader goes, the next in
-//!   line needs nothing if it was second when it came, and one list otherwise, however long the line is.
+//!   line needs one list, however long the line is; none if it was second when it came: then it looks at its own
+//!   entry, and on ZooKeeper 3.9 and later, with an unbroken connection, needs nothing at all.
 //! - **Certainty.** A term ends before the ensemble may end its session, also when the server that we talk to
 //!   is cut off from the others, or dies right after an answer.
 //! - **No orphans.** An entry whose creation was given up is found by its unique name, and removed.
@@ -61,9 +62,9 @@
 //! not get their signs of life by way of another observer.
 //!
 //! An entry that somebody deletes ends a term only when the watch tells; until then only tokens protect. After a
-//! reconnection the client can watch some 100 KiB of paths, so a session takes about a thousand elections; one more is
-//! refused. With [`ZkConfig::with_docker_leader`] the value on the election's node stays after the leader has
-//! gone, as docker/leadership leaves it.
+//! reconnection the client can watch some 100 KiB of paths, two for each election, so a session takes about seven
+//! hundred elections with short names; one more is refused. With [`ZkConfig::with_docker_leader`] the value on the
+//! election's node stays after the leader has gone, as docker/leadership leaves it.
 
 mod certain;
 mod client;
@@ -77,6 +78,7 @@ mod given_up;
 mod layout;
 mod lead;
 mod line;
+mod reader;
 mod session;
 mod store;
 mod tasks;
@@ -88,5 +90,5 @@ mod watch;
 
 pub use config::{Parents, ZkAcl, ZkConfig};
 pub use layout::Layout;
-pub use leadership_core::address::{Pem, Tls};
+pub use leadership_core::address::Pem;
 pub use store::ZkStore;

@@ -12,10 +12,11 @@ use tracing::{debug, warn};
 use uuid::Uuid;
 use zookeeper_client::{Client, CreateMode, Error as ZkError, Stat};
 
-use crate::client::{Link, Reader, lock, session_name};
+use crate::client::{Link, lock, session_name};
 use crate::config::{Parents, Permissions, ZkConfig};
 use crate::error::{self, Effect, STORE};
 use crate::layout::{Layout, check_path, check_root};
+use crate::reader::Reader;
 use crate::session::Live;
 
 /// How often the way to an entry is made anew when the server removes it in between, as it does with containers.

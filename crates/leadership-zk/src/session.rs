@@ -174,20 +174,17 @@ impl Live {
         })
     }
 
-    /// Whether there is room to watch one more entry with such a key, and the one ahead of it, among what the other
-    /// entries of this session watch.
-    pub(crate) fn check_room(&self, election: &ElectionName, key_bytes: usize) -> Result<(), InvalidInput> {
-        let all = lock(&self.made);
+    /// Takes room to watch one more entry with such a key, and the one ahead of it, among what the other entries of
+    /// this session watch. What is noted of the entry next keeps it or gives it back.
+    pub(crate) fn take_room(&self, election: &ElectionName, key_bytes: usize) -> Result<(), InvalidInput> {
+        let mut all = lock(&self.made);
         if all.contains_key(election) {
             return Ok(());
         }
-        let one = key_bytes + PATH_COST;
-        let waiting = all
-            .values()
-            .filter(|made| made.answered.is_some() && !made.first)
-            .count();
-        // As if all keys were as long as this one.
-        if one * (all.len() + waiting + 2) <= WATCHED_MAX {
+        // Under the same lock, or several that enter at once were let in for the room of one, and one of them refused
+        // when it comes back.
+        if has_room(all.keys(), election, key_bytes) {
+            all.insert(election.clone(), Made::default());
             return Ok(());
         }
         Err(InvalidInput::new(
@@ -223,6 +220,20 @@ impl Drop for Live {
     }
 }
 
+/// Whether entries in all these elections and in one more can be watched, of which that one's key is so long. Each
+/// counts as if it waited, with the path ahead: most enter before it is known who leads, and a leader that has
+/// resigned waits in the same election from then on.
+fn has_room<'a>(
+    all: impl Iterator<Item = &'a ElectionName>,
+    election: &'a ElectionName,
+    key_bytes: usize,
+) -> bool {
+    // The same in all keys of a store.
+    let around = key_bytes.saturating_sub(election.as_str().len()) + PATH_COST;
+    let paths = all.chain([election]).map(|name| name.as_str().len() + around);
+    2 * paths.sum::<usize>() <= WATCHED_MAX
+}
+
 /// Ends a session that nobody renews any more. The client's own pings would keep it for ever, even if whoever
 /// stands with it is stuck; the trait says that such a session ends.
 async fn end_when_silent(live: std::sync::Weak<Live>, ttl: Duration) {
@@ -242,4 +253,38 @@ async fn end_when_silent(live: std::sync::Weak<Live>, ttl: Duration) {
         live.link.end();
     }
     debug!("ZooKeeper session was silent for its whole timeout");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many elections with such names, one after the other, a session takes.
+    fn taken(names: impl Iterator<Item = String>) -> usize {
+        let mut all = Vec::new();
+        for name in names {
+            let name = ElectionName::new(name).expect("name");
+            // As with no prefix.
+            if !has_room(all.iter(), &name, 1 + name.as_str().len() + 58) {
+                return all.len();
+            }
+            all.push(name);
+        }
+        panic!("nothing is refused")
+    }
+
+    #[test]
+    fn two_paths_of_every_entry_fit_in_what_is_watched_anew_in_one_request() {
+        let count = taken((0..9999).map(|i| format!("service/{i:05}")));
+        assert!(count > 700, "{count}");
+        // zookeeper-client's SET_WATCHES_MAX_BYTES.
+        assert!(count * 2 * (1 + 13 + 58) < 128 << 10, "{count}");
+    }
+
+    #[test]
+    fn long_names_count_as_such_also_when_short_ones_follow() {
+        let long = (0..50).map(|i| format!("{i:0>1000}"));
+        let count = taken(long.chain((0..9999).map(|i| format!("{i:05}"))));
+        assert!((51..200).contains(&count), "{count}");
+    }
 }

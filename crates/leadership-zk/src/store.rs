@@ -15,17 +15,17 @@ use tracing::warn;
 use zookeeper_client::Error as ZkError;
 
 use crate::certain::CERTAIN_PERCENT;
-use crate::client::{Reader, Servers, within};
+use crate::client::{Servers, within};
 use crate::config::ZkConfig;
 use crate::error::{self, Effect, STORE};
 use crate::follow;
+use crate::layout::NAME_BYTES;
 use crate::line::{Line, Stands};
+use crate::reader::Reader;
 use crate::session::{Live, Sessions};
 
 /// A request must fit in `jute.maxbuffer`, 1 MiB less one byte by default, with its path and its ACL.
 const VALUE_MAX: usize = (1 << 20) - (16 << 10);
-/// The longest name of an entry, with the slash before it.
-const NAME_BYTES: usize = 58;
 /// The server grants at most twenty ticks by default (`maxSessionTimeout`); what it grants counts.
 const TTL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// A server looks for expired sessions once per tick and rounds their timeouts up to it (`ExpiryQueue.java`).
@@ -155,7 +155,7 @@ impl KvStore for ZkStore {
         let Some(live) = self.sessions.get(&session.id) else {
             return Err(error::session_gone("enter", session.id.as_str()));
         };
-        live.check_room(election, node.len() + NAME_BYTES)
+        live.take_room(election, node.len() + NAME_BYTES)
             .map_err(|e| e.into_store_error(STORE, "enter"))?;
         let (place, stands) = match self.line.look("enter", &live, election).await? {
             Some(found) => found,
@@ -185,8 +185,9 @@ impl KvStore for ZkStore {
         }))
     }
 
-    /// Watches the own entry and the one ahead. When that one goes and was the head, the place is first without
-    /// another request; otherwise the children are listed once.
+    /// Watches the own entry and the one ahead. When that one goes and was the head, the place is first: without
+    /// another request on ZooKeeper 3.9 and later, with an unbroken connection, and after a look at the own entry
+    /// elsewhere. Otherwise the children are listed once.
     fn standing(
         &self,
         place: &Place,

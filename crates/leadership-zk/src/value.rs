@@ -12,7 +12,7 @@ use futures_util::future::{join, join_all};
 use leadership_core::{ErrorKind, Outcome, Place, StoreError};
 use zookeeper_client::{Client, CreateMode, Error as ZkError, MultiWriteError, Stat};
 
-use crate::client::Link;
+use crate::client::{Link, PATH_COST};
 use crate::error::{self, Effect, STORE};
 use crate::layout::Layout;
 use crate::line::{Line, child_of, node_of};
@@ -22,6 +22,9 @@ use crate::watch::{Watch, exists, value_of};
 const TRIES: u32 = 6;
 /// How many entries are read at once.
 const READ_AT_ONCE: usize = 128;
+
+/// By how much the path of a later value is longer than that of its entry.
+const LATER_BYTES: usize = ".values".len() + "of-".len();
 
 /// An entry as it is read: its value, what ZooKeeper says of it, and what tells of the next value or of its end.
 pub(crate) struct Valued {
@@ -44,6 +47,16 @@ impl Line {
     /// Whether later values are beside the line.
     pub(crate) fn beside(&self) -> bool {
         self.layout == Layout::Latch
+    }
+
+    /// What takes room while an entry with such a path is read and watched.
+    pub(crate) fn watched_bytes(&self, key_bytes: usize) -> usize {
+        let entry = key_bytes + PATH_COST;
+        if self.beside() {
+            2 * entry + LATER_BYTES
+        } else {
+            entry
+        }
     }
 
     /// Changes the value of a place's entry; its version if it is in the entry itself.
@@ -187,5 +200,20 @@ async fn later_of(link: &Link, client: &Client, path: &str) -> Result<(Option<Ve
         if let Some((value, _, watch)) = value_of(link, client, path).await? {
             return Ok((Some(value), watch));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_path_of_a_later_value_is_as_long_as_it_is_reckoned() {
+        let key = "/a/b/_c_1b4e28ba-2fa1-11d2-883f-0016d3cca427-latch-0000000009";
+        assert_eq!(
+            later(key),
+            "/a/b.values/of-_c_1b4e28ba-2fa1-11d2-883f-0016d3cca427-latch-0000000009"
+        );
+        assert_eq!(later(key).len(), key.len() + LATER_BYTES);
     }
 }

@@ -5,11 +5,13 @@
 //! node goes and, unlike the others, not when its value changes; and for a node that is not there it leaves no
 //! watch behind.
 
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, select};
+use tokio::task::unconstrained;
 use zookeeper_client::{Client, Error as ZkError, EventType, OneshotWatcher, Stat, WatchedEvent};
 
 use crate::client::Link;
@@ -28,18 +30,43 @@ pub(crate) enum News {
     Over,
 }
 
+impl From<&WatchedEvent> for News {
+    fn from(event: &WatchedEvent) -> Self {
+        match event.event_type {
+            // Servers before 3.9 never say when it was (ZOOKEEPER-4655).
+            EventType::NodeDeleted => Self::Gone {
+                live: event.zxid != WatchedEvent::NO_ZXID,
+            },
+            EventType::Session => Self::Over,
+            _ => Self::Changed,
+        }
+    }
+}
+
 /// A watch that has not fired.
-pub(crate) struct Watch(BoxFuture<'static, WatchedEvent>);
+pub(crate) struct Watch(BoxFuture<'static, News>);
 
 impl Watch {
-    fn new(link: &Link, path: &str, watcher: OneshotWatcher) -> Self {
-        let counted = link.watching(path);
-        let changed = async move {
-            let event = watcher.changed().await;
-            drop(counted);
-            event
+    fn new(link: &Link, watcher: OneshotWatcher) -> Self {
+        Self::of(link.ended(), watcher.changed())
+    }
+
+    /// What the client tells of a watch, until its link has ended: then its task may be gone, and with that what
+    /// `changed` waits for, which panics. So it does when the task has died by itself.
+    fn of(
+        ended: impl Future<Output = ()> + Send + 'static,
+        changed: impl Future<Output = WatchedEvent> + Send + 'static,
+    ) -> Self {
+        let changed = AssertUnwindSafe(changed).catch_unwind();
+        let news = async move {
+            tokio::select! {
+                biased;
+                () = ended => News::Over,
+                told = changed => told.map_or(News::Over, |event| News::from(&event)),
+            }
         };
-        Self(changed.boxed())
+        // Whatever else the task has done: what was told by now must be seen at once.
+        Self(unconstrained(news).boxed())
     }
 
     /// A watch that fires when one of the two does.
@@ -58,14 +85,7 @@ impl Future for Watch {
     type Output = News;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<News> {
-        self.0.poll_unpin(context).map(|event| match event.event_type {
-            // Servers before 3.9 never say when it was (ZOOKEEPER-4655).
-            EventType::NodeDeleted => News::Gone {
-                live: event.zxid != WatchedEvent::NO_ZXID,
-            },
-            EventType::Session => News::Over,
-            _ => News::Changed,
-        })
+        self.0.poll_unpin(context)
     }
 }
 
@@ -76,7 +96,7 @@ pub(crate) async fn end_of(
     key: &str,
 ) -> Result<Option<(Stat, Watch)>, ZkError> {
     match client.get_and_watch_children(key).await {
-        Ok((_, stat, watcher)) => Ok(Some((stat, Watch::new(link, key, watcher)))),
+        Ok((_, stat, watcher)) => Ok(Some((stat, Watch::new(link, watcher)))),
         Err(ZkError::NoNode) => Ok(None),
         Err(error) => Err(error),
     }
@@ -89,7 +109,7 @@ pub(crate) async fn value_of(
     key: &str,
 ) -> Result<Option<(Vec<u8>, Stat, Watch)>, ZkError> {
     match client.get_and_watch_data(key).await {
-        Ok((value, stat, watcher)) => Ok(Some((value, stat, Watch::new(link, key, watcher)))),
+        Ok((value, stat, watcher)) => Ok(Some((value, stat, Watch::new(link, watcher)))),
         Err(ZkError::NoNode) => Ok(None),
         Err(error) => Err(error),
     }
@@ -104,7 +124,7 @@ pub(crate) async fn children_of(
 ) -> Result<(Option<Vec<String>>, Watch), ZkError> {
     loop {
         match client.list_and_watch_children(node).await {
-            Ok((children, watcher)) => return Ok((Some(children), Watch::new(link, node, watcher))),
+            Ok((children, watcher)) => return Ok((Some(children), Watch::new(link, watcher))),
             Err(ZkError::NoNode) => {}
             Err(error) => return Err(error),
         }
@@ -123,5 +143,26 @@ pub(crate) async fn exists(
     path: &str,
 ) -> Result<(Option<Stat>, Watch), ZkError> {
     let (stat, watcher) = client.check_and_watch_stat(path).await?;
-    Ok((stat, Watch::new(link, path, watcher)))
+    Ok((stat, Watch::new(link, watcher)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    #[test]
+    fn a_watch_of_a_client_whose_task_has_died_is_over_and_no_panic() {
+        let mut watch = Watch::of(pending(), async { panic!("as zookeeper-client does") });
+        assert_eq!(watch.news_by_now(), Some(News::Over));
+    }
+
+    #[test]
+    fn what_a_client_would_tell_after_its_end_is_not_looked_at() {
+        let mut watch = Watch::of(ready(()), async { panic!("looked at") });
+        assert_eq!(watch.news_by_now(), Some(News::Over));
+        let mut watch = Watch::of(pending(), pending());
+        assert_eq!(watch.news_by_now(), None);
+    }
 }

@@ -419,7 +419,7 @@ async fn tls_that_this_build_has_not_is_refused_by_name(_: Arc<World>) {
         // It has; what the system's authorities are is not ours to say.
         return;
     }
-    says(&made.unwrap_err(), &["TLS to ZooKeeper", "feature tls"]);
+    says(&made.unwrap_err(), &["TLS to ZooKeeper", "feature zk-tls"]);
 }
 
 async fn a_leader_tells_dockers_followers_its_value(world: Arc<World>) {

@@ -5,13 +5,14 @@
 #[allow(dead_code, reason = "each test binary uses its part")]
 mod support;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use leadership_core::{
-    Candidate, Change, ElectionName, Elections, EndReason, Event, KvStore, Standing, State, Term,
+    Candidate, Change, ElectionName, Elections, EndReason, ErrorKind, Event, KvStore, Standing, State, Term,
 };
 use leadership_testkit::cluster::{Proxy, ZkCluster};
 use leadership_zk::{ZkConfig, ZkStore};
@@ -19,7 +20,8 @@ use support::{
     Shared, addresses, always, cases, close, create_as, elected, election, ended, eventually, handover,
     led_by, line, make, names, next, nobody, now, operator, process, sessions, soon, through, waiting,
 };
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 use tokio::time::timeout;
 use zookeeper_client::{Client, CreateMode};
@@ -66,6 +68,9 @@ fn main() {
         an_entry_of_ours_that_turns_up_late_does_not_block_our_own_place,
         a_dead_or_hanging_server_among_several_delays_no_election,
         as_many_elections_as_a_session_takes_survive_a_reconnection_and_more_are_refused,
+        more_followers_than_one_connection_can_watch_for_survive_a_reconnection,
+        a_reader_that_is_never_connected_again_is_replaced,
+        streams_over_a_connection_that_was_given_up_say_so,
         a_session_that_nobody_renews_ends_although_the_client_lives,
         stop_leaves_no_entry_and_close_no_session,
         dropped_handles_leave_no_entry_and_no_session,
@@ -489,13 +494,14 @@ async fn as_many_elections_as_a_session_takes_survive_a_reconnection_and_more_ar
     let ttl = Duration::from_secs(20);
     let slow = ZkCluster::builder().tick(Duration::from_secs(1)).start();
     let cluster = slow.await.unwrap();
+    let client = operator(&cluster).await;
     let proxy = Proxy::start(cluster.addr(0).unwrap()).await.unwrap();
-    let elections = through(&proxy.addr().to_string(), ttl);
+    let [a, b] = [0, 1].map(|_| through(&proxy.addr().to_string(), ttl));
     let mut leading = Vec::new();
     let refused = loop {
         let more = (0..100).map(|i| {
             let name = format!("many/{:05}", leading.len() + i);
-            (name.clone(), elections.stand(name, "a").unwrap())
+            (name.clone(), a.stand(name, "a").unwrap())
         });
         let more: Vec<_> = more.collect();
         let stood = more
@@ -516,7 +522,16 @@ async fn as_many_elections_as_a_session_takes_survive_a_reconnection_and_more_ar
         text.contains("many/") && text.contains("Elections of their own"),
         "{text}"
     );
-    assert!(leading.len() >= 1000, "only {}", leading.len());
+    assert!(leading.len() >= 700, "only {}", leading.len());
+    // Who waits watches the one ahead as well, and stands in all of them at once.
+    let behind: Vec<_> = leading
+        .iter()
+        .map(|(name, ..)| b.stand(name.as_str(), "b").unwrap())
+        .collect();
+    join_all(behind.iter().map(waiting)).await;
+    let last = leading.len() - 1;
+    let places = [0, last].map(|i| line(&client, &leading[i].0));
+    let places: Vec<u64> = join_all(places).await.iter().map(|line| line[1].czxid).collect();
     proxy.cut().await;
     proxy.resume().await.unwrap();
     let resumed = now();
@@ -527,15 +542,126 @@ async fn as_many_elections_as_a_session_takes_survive_a_reconnection_and_more_ar
         })
     })
     .await;
-    // And the watches are there.
-    let client = operator(&cluster).await;
-    for (name, _, term) in [&leading[0], &leading[leading.len() - 1]] {
+    // And the watches are there, of who leads and of who waits.
+    for (i, place) in [0, last].into_iter().zip(places) {
+        let (name, _, term) = &leading[i];
         let path = line(&client, name).await.remove(0).path;
         client.delete(&path, None).await.unwrap();
         soon("told", term.ended()).await;
+        assert_eq!(elected(&behind[i]).await.token().0, place, "in the same session");
     }
-    close([elections]).await;
+    // Where it has led once it is never refused, also if it waits from now on.
+    let mut again = Vec::new();
+    for (name, candidate, _) in leading.iter().take(last).skip(1).take(150) {
+        soon("stopped", candidate.stop()).await;
+        again.push(a.stand(name.as_str(), "a").unwrap());
+        waiting(&again[again.len() - 1]).await;
+    }
+    close([a, b]).await;
     cluster.remove().await.unwrap();
+}
+
+/// As with a session: a reader that watches too much is never connected again, so more followers have another one.
+async fn more_followers_than_one_connection_can_watch_for_survive_a_reconnection(_: Arc<World>) {
+    let cluster = ZkCluster::start(1).await.unwrap();
+    let client = operator(&cluster).await;
+    let proxy = Proxy::start(cluster.addr(0).unwrap()).await.unwrap();
+    let store = store(proxy.addr());
+    let unique = "1b4e28ba-2fa1-11d2-883f-0016d3cca427";
+    let names = (0..900).map(|i| ElectionName::new(format!("followed/{i:05}")).unwrap());
+    let names: Vec<_> = names.collect();
+    join_all(names.iter().map(async |name| {
+        let path = format!("/{name}/_c_{unique}-latch-0000000000");
+        make(&client, &path, "a", CreateMode::Ephemeral).await;
+    }))
+    .await;
+    for _ in 0..2 {
+        let mut streams: Vec<_> = names.iter().map(|name| store.leader(name)).collect();
+        let told = soon("told", join_all(streams.iter_mut().map(StreamExt::next))).await;
+        for leader in told {
+            assert_eq!(leader.unwrap().unwrap().unwrap().name(), "a");
+        }
+        let (lost, ()) = join(join_all(streams.iter_mut().map(StreamExt::next)), proxy.cut()).await;
+        assert!(lost.iter().flatten().all(Result::is_err));
+        drop(streams);
+        proxy.resume().await.unwrap();
+    }
+    cluster.remove().await.unwrap();
+}
+
+/// A way to a server on which a client never learns that its watches were set anew, so that it is never connected
+/// again and does not say so. It lasts as long as the test.
+async fn without_watches_set_anew(server: SocketAddr) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let (mut from_client, mut to_client) = client.into_split();
+            let server = TcpStream::connect(server).await.unwrap();
+            let (mut from_server, mut to_server) = server.into_split();
+            tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_server).await });
+            tokio::spawn(async move {
+                while let Ok(length) = from_server.read_i32().await {
+                    let mut answer = vec![0; usize::try_from(length).unwrap()];
+                    from_server.read_exact(&mut answer).await?;
+                    // The number of the request is -8.
+                    if !answer.starts_with(&(-8_i32).to_be_bytes()) {
+                        to_client.write_i32(length).await?;
+                        to_client.write_all(&answer).await?;
+                    }
+                }
+                std::io::Result::Ok(())
+            });
+        }
+    });
+    address
+}
+
+async fn a_reader_that_is_never_connected_again_is_replaced(world: Arc<World>) {
+    let cluster = world.one().await;
+    let proxy = Proxy::start(without_watches_set_anew(cluster.addr(0).unwrap()).await)
+        .await
+        .unwrap();
+    let store = store(proxy.addr());
+    let name = ElectionName::new(election("never-again")).unwrap();
+    let mut stream = store.leader(&name);
+    assert!(soon("told", stream.next()).await.unwrap().unwrap().is_none());
+    let (lost, ()) = join(stream.next(), proxy.cut()).await;
+    lost.unwrap().unwrap_err();
+    drop(stream);
+    proxy.resume().await.unwrap();
+    // By who has asked it in vain, long before zookeeper-client gives it up.
+    let error = soon("given up", store.leader(&name).next())
+        .await
+        .unwrap()
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    let told = soon("told", store.leader(&name).next()).await.unwrap();
+    assert!(told.unwrap().is_none());
+}
+
+/// Of a client that no server has answered nothing is left that could tell, nor may it fail whoever asks.
+async fn streams_over_a_connection_that_was_given_up_say_so(world: Arc<World>) {
+    let cluster = world.one().await;
+    let proxy = Proxy::start(cluster.addr(0).unwrap()).await.unwrap();
+    let store = store(proxy.addr());
+    let name = ElectionName::new(election("silenced")).unwrap();
+    // As patient as the reader, which is given up first.
+    let session = store.open(Duration::from_secs(10)).await.unwrap();
+    let (place, _) = store.enter(&name, &session, b"a").await.unwrap();
+    let mut standing = store.standing(&place, None);
+    let first = soon("told", standing.next()).await.unwrap().unwrap();
+    assert!(matches!(first, Standing::First(_)), "{first:?}");
+    let mut leader = store.leader(&name);
+    assert!(soon("told", leader.next()).await.unwrap().unwrap().is_some());
+
+    proxy.cut().await;
+    soon("answered", store.contenders(&name)).await.unwrap_err();
+    soon("answered", store.close(&session)).await.unwrap_err();
+    let last = soon("told", standing.next()).await.unwrap().unwrap();
+    assert!(matches!(last, Standing::Gone), "{last:?}");
+    let error = soon("told", leader.next()).await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
 }
 
 /// Or whoever is stuck would keep its place for as long as its process lives.

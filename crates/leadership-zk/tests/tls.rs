@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use leadership_core::{Config, Elections, ErrorKind, Outcome, StoreError};
 use leadership_testkit::cluster::{Authority, Identity, ZkCluster};
-use leadership_zk::{Pem, Tls, ZkConfig, ZkStore};
+use leadership_zk::{Pem, ZkConfig, ZkStore};
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
@@ -42,18 +42,14 @@ fn main() {
     ]);
 }
 
-fn tls(authority: &Authority, identity: Option<Identity>) -> Tls {
-    Tls {
-        ca: Some(Pem::text(authority.certificate())),
-        identity: identity.map(|identity| (Pem::text(identity.certificate), Pem::text(identity.key))),
-        server_name: None,
-    }
+fn without_tls(cluster: &ZkCluster) -> ZkConfig {
+    ZkConfig::new([cluster.addr(0).unwrap().to_string()]).unwrap()
 }
 
-fn config(cluster: &ZkCluster, tls: Option<Tls>) -> ZkConfig {
-    let config = ZkConfig::new([cluster.addr(0).unwrap().to_string()]).unwrap();
-    match tls {
-        Some(tls) => config.with_tls(tls),
+fn config(cluster: &ZkCluster, authority: &Authority, identity: Option<Identity>) -> ZkConfig {
+    let config = without_tls(cluster).with_ca(Pem::text(authority.certificate()));
+    match identity {
+        Some(identity) => config.with_identity(Pem::text(identity.certificate), Pem::text(identity.key)),
         None => config,
     }
 }
@@ -61,7 +57,7 @@ fn config(cluster: &ZkCluster, tls: Option<Tls>) -> ZkConfig {
 /// As the cluster wants it.
 fn right(cluster: &ZkCluster) -> ZkConfig {
     let authority = cluster.authority().unwrap();
-    config(cluster, Some(tls(authority, Some(authority.identity().unwrap()))))
+    config(cluster, authority, Some(authority.identity().unwrap()))
 }
 
 async fn refused(config: ZkConfig, kind: ErrorKind, parts: &[&str]) -> StoreError {
@@ -102,9 +98,9 @@ async fn the_right_certificates_are_accepted(world: Arc<World>) {
 async fn an_authority_that_did_not_sign_is_refused_by_name(world: Arc<World>) {
     let cluster = world.secure().await;
     let identity = cluster.authority().unwrap().identity().unwrap();
-    let wrong = tls(&Authority::generate().unwrap(), Some(identity));
+    let wrong = Authority::generate().unwrap();
     let error = refused(
-        config(cluster, Some(wrong)),
+        config(cluster, &wrong, Some(identity)),
         ErrorKind::Unauthenticated,
         &["UnknownIssuer", "ca="],
     )
@@ -117,7 +113,7 @@ async fn a_missing_or_foreign_client_certificate_is_asked_for(world: Arc<World>)
     let authority = cluster.authority().unwrap();
     let foreign = Authority::generate().unwrap().identity().unwrap();
     for identity in [None, Some(foreign)] {
-        let wrong = config(cluster, Some(tls(authority, identity)));
+        let wrong = config(cluster, authority, identity);
         refused(wrong, ErrorKind::Unauthenticated, &["fatal alert", "cert="]).await;
     }
 }
@@ -151,11 +147,7 @@ async fn an_expired_certificate_is_named(_: Arc<World>) {
     params.not_before = date_time_ymd(2020, 1, 1);
     params.not_after = date_time_ymd(2021, 1, 1);
     let (address, ca, serving) = server(params).await;
-    let tls = Tls {
-        ca: Some(Pem::text(ca)),
-        ..Tls::default()
-    };
-    let config = ZkConfig::new([&address]).unwrap().with_tls(tls);
+    let config = ZkConfig::new([&address]).unwrap().with_ca(Pem::text(ca));
     refused(
         config,
         ErrorKind::Unauthenticated,
@@ -168,11 +160,7 @@ async fn an_expired_certificate_is_named(_: Arc<World>) {
 async fn a_certificate_for_another_name_is_named(_: Arc<World>) {
     let params = CertificateParams::new(["zk.example".to_owned()]).unwrap();
     let (address, ca, serving) = server(params).await;
-    let tls = Tls {
-        ca: Some(Pem::text(ca)),
-        ..Tls::default()
-    };
-    let config = ZkConfig::new([&address]).unwrap().with_tls(tls);
+    let config = ZkConfig::new([&address]).unwrap().with_ca(Pem::text(ca));
     refused(config, ErrorKind::Unauthenticated, &[&address, "name the server"]).await;
     serving.abort();
 }
@@ -180,20 +168,20 @@ async fn a_certificate_for_another_name_is_named(_: Arc<World>) {
 async fn a_client_with_tls_is_told_that_the_server_has_none(world: Arc<World>) {
     let cluster = ZkCluster::start(1).await.unwrap();
     let authority = world.secure().await.authority().unwrap();
-    let with = config(&cluster, Some(tls(authority, None)));
+    let with = config(&cluster, authority, None);
     refused(with, ErrorKind::Unavailable, &["does it have TLS?"]).await;
     cluster.remove().await.unwrap();
 }
 
 async fn a_client_without_tls_is_told_that_the_server_may_have_it(world: Arc<World>) {
     let cluster = world.secure().await;
-    refused(config(cluster, None), ErrorKind::Unavailable, &["TLS only"]).await;
+    refused(without_tls(cluster), ErrorKind::Unavailable, &["TLS only"]).await;
 }
 
 async fn a_campaign_with_a_wrong_authority_stops_with_the_reason(world: Arc<World>) {
     let cluster = world.secure().await;
-    let wrong = tls(&Authority::generate().unwrap(), None);
-    let store = ZkStore::new(config(cluster, Some(wrong))).unwrap();
+    let wrong = Authority::generate().unwrap();
+    let store = ZkStore::new(config(cluster, &wrong, None)).unwrap();
     let elections = Elections::new(Arc::new(store), Config::with_ttl(TTL)).unwrap();
     let candidate = elections.stand(election("wrong-authority"), "a").unwrap();
     match soon("stopped", candidate.elected()).await {
