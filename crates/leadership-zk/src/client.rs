@@ -15,10 +15,11 @@ use leadership_core::{BootClock, Clock, ErrorKind, InvalidInput, Outcome, StoreE
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
-use zookeeper_client::{Client, Connector, Error as ZkError, SessionState, StateWatcher};
+use zookeeper_client::{Client, Connector, Error as ZkError, SessionState};
 
 use crate::config::ZkConfig;
 use crate::error::{self, Effect, STORE};
+use crate::states::States;
 use crate::tasks::Tasks;
 
 /// A connection that is silent for less is no worse than a server that pauses to collect its garbage.
@@ -29,6 +30,9 @@ const PROBE_LIMIT: Duration = Duration::from_secs(1);
 /// How many bytes of paths a link may watch. After a reconnection zookeeper-client (0.11) sets its watches anew in
 /// requests of 128 KiB, and of several it understands one answer only: it would never be connected again.
 pub(crate) const WATCHED_MAX: usize = 112 << 10;
+/// How many of them are for what waiting entries are behind. The rest is for the entries themselves: each can be watched
+/// at any time, once it is made.
+pub(crate) const AHEAD_MAX: usize = 32 << 10;
 /// What a path takes there beside its bytes.
 pub(crate) const PATH_COST: usize = 4;
 
@@ -68,7 +72,8 @@ impl Servers {
             return Err(InvalidInput::new(
                 "TLS to ZooKeeper",
                 "this build has none",
-                "build with the feature zk-tls of leadership or leadership-cli (tls of leadership-zk), or leave out tls=, ca=, cert=, key= and server_name=",
+                "build with the feature zk-tls of leadership or leadership-cli (tls of leadership-zk), or leave out \
+                 tls=, ca=, cert=, key= and server_name=",
             ));
         }
         let scheme = if config.tls.is_some() { "tcp+tls://" } else { "" };
@@ -169,7 +174,7 @@ pub(crate) struct Link {
     pub(crate) timeout: Duration,
     /// None once ended. The session is closed when the last clone is dropped, so none is kept for long.
     client: Mutex<Option<Client>>,
-    state: StateWatcher,
+    state: States,
     tasks: Tasks,
     /// How long a server may take to answer that the session is closed.
     patience: Duration,
@@ -185,7 +190,7 @@ impl Link {
         Self {
             number: client.session_id().0,
             timeout: client.session_timeout(),
-            state: client.state_watcher(),
+            state: States::new(client.state_watcher(), tasks.runtime()),
             client: Mutex::new(Some(client)),
             tasks,
             patience,

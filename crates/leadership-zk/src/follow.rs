@@ -11,9 +11,10 @@ use leadership_core::{Ahead, Place, Standing, StoreError, Token};
 use tracing::warn;
 use zookeeper_client::Error as ZkError;
 
-use crate::client::within;
+use crate::client::{AHEAD_MAX, PATH_COST, within};
 use crate::error::{self, Effect};
 use crate::line::{Before, Line, Stands, node_of};
+use crate::reader::Room;
 use crate::session::Live;
 use crate::watch::{News, Watch, end_of};
 
@@ -36,6 +37,7 @@ pub(crate) fn standing(
         live,
         place,
         own: None,
+        beside: None,
         last: None,
         told_docker: false,
         at: known.map_or(At::Unknown, At::Known),
@@ -49,6 +51,9 @@ struct FollowPlace {
     place: Place,
     /// The watch on the place's own entry.
     own: Option<Watch>,
+    /// Room to watch the one ahead beside the own entry. Without, who waits watches only the one ahead, and looks for
+    /// its own entry when that has gone.
+    beside: Option<Room>,
     /// What was told last.
     last: Option<Standing>,
     told_docker: bool,
@@ -160,6 +165,7 @@ impl FollowPlace {
             live.note(&self.place.election, |made| made.first = true);
         }
         self.at = At::First;
+        self.beside = None;
         Standing::First(Token(self.place.fence))
     }
 
@@ -192,12 +198,17 @@ impl FollowPlace {
     /// Begins to watch the one ahead. If it has gone already, no watch could tell.
     async fn watch_ahead(&mut self, before: Before) -> Result<Option<Standing>, Stop> {
         let live = self.live()?;
-        let (own, key) = (self.own.take(), &self.place.key);
+        if self.beside.is_none() {
+            self.beside = Room::take(&live.link, before.key.len() + PATH_COST, AHEAD_MAX);
+        }
+        let watches_own = self.beside.is_some();
+        let (own, key) = (self.own.take().filter(|_| watches_own), &self.place.key);
         let watching = ask(&self.place.key, async {
             let client = live.link.client().await?;
             let of_own = async {
                 match own {
                     Some(own) => Ok::<_, ZkError>(Some(own)),
+                    None if !watches_own => Ok(None),
                     None => Ok(end_of(&live.link, &client, key).await?.map(|(_, watch)| watch)),
                 }
             };
@@ -208,10 +219,10 @@ impl FollowPlace {
         let Some((own, ahead)) = watching.await? else {
             return Err(Stop::Over);
         };
-        let Some(own) = own else {
+        if own.is_none() && watches_own {
             return Err(Stop::Over);
-        };
-        self.own = Some(own);
+        }
+        self.own = own;
         let Some((stat, ahead)) = ahead else {
             self.at = if before.leads { At::Next } else { At::Unknown };
             return Ok(None);
@@ -235,7 +246,12 @@ impl FollowPlace {
 
     async fn wait_behind(&mut self, before: Before, mut ahead: Watch) -> Result<Option<Standing>, Stop> {
         let Some(own) = &mut self.own else {
-            self.at = At::After(before);
+            self.at = match ahead.await {
+                News::Over => return Err(Stop::Over),
+                News::Changed => At::After(before),
+                News::Gone { .. } if before.leads => At::Next,
+                News::Gone { .. } => At::Unknown,
+            };
             return Ok(None);
         };
         let (news, of_own) = tokio::select! {

@@ -25,9 +25,9 @@ pub(crate) struct Room {
 }
 
 impl Room {
-    /// Taken before anything is watched: many ask at once when a link is new. `None` if that does not fit.
-    fn take(link: &Arc<Link>, bytes: usize) -> Option<Self> {
-        take(&link.taken, bytes).then(|| Self {
+    /// Taken before anything is watched: many ask at once when a link is new. `None` if there is not so much, of `max`.
+    pub(crate) fn take(link: &Arc<Link>, bytes: usize, max: usize) -> Option<Self> {
+        take(&link.taken, bytes, max).then(|| Self {
             link: Arc::clone(link),
             bytes,
         })
@@ -56,8 +56,8 @@ impl Drop for Room {
 }
 
 /// Takes bytes if they fit; where nothing is taken, any do.
-fn take(taken: &AtomicUsize, bytes: usize) -> bool {
-    let fits = |taken: usize| (taken == 0 || taken + bytes <= WATCHED_MAX).then_some(taken + bytes);
+fn take(taken: &AtomicUsize, bytes: usize, max: usize) -> bool {
+    let fits = |taken: usize| (taken == 0 || taken + bytes <= max).then_some(taken + bytes);
     taken
         .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits)
         .is_ok()
@@ -99,7 +99,7 @@ impl Reader {
     pub(crate) async fn room(&self, operation: &'static str, bytes: usize) -> Result<Room, StoreError> {
         loop {
             let link = self.link(operation).await?;
-            if let Some(room) = Room::take(&link, bytes) {
+            if let Some(room) = Room::take(&link, bytes, WATCHED_MAX) {
                 return Ok(room);
             }
             // What a full one watches goes on, for as long as somebody holds it.
@@ -126,6 +126,7 @@ mod tests {
 
     #[test]
     fn no_more_is_taken_than_can_be_watched_anew() {
+        let take = |taken: &AtomicUsize, bytes| take(taken, bytes, WATCHED_MAX);
         let taken = AtomicUsize::new(0);
         let count = (0..9999).take_while(|_| take(&taken, 164)).count();
         assert_eq!(count, WATCHED_MAX / 164);

@@ -522,7 +522,7 @@ async fn as_many_elections_as_a_session_takes_survive_a_reconnection_and_more_ar
         text.contains("many/") && text.contains("Elections of their own"),
         "{text}"
     );
-    assert!(leading.len() >= 700, "only {}", leading.len());
+    assert!(leading.len() >= 1000, "only {}", leading.len());
     // Who waits watches the one ahead as well, and stands in all of them at once.
     let behind: Vec<_> = leading
         .iter()
