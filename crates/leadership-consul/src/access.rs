@@ -12,7 +12,7 @@ use hyper::Method;
 use leadership_core::ErrorKind;
 
 use crate::client::{Answer, Ask, lock};
-use crate::error::Failure;
+use crate::error::{Failure, Next};
 
 /// How long a refusal has to go on: twice what agents and servers keep of a token by default.
 const FOR_GOOD: Duration = Duration::from_secs(60);
@@ -61,7 +61,10 @@ impl Known {
             // What servers permit is another thing for every key.
             _ => return false,
         };
-        may_pass && lately(*self.of(is_agents).refused.get_or_insert(now))
+        let refused = *self.of(is_agents).refused.get_or_insert(now);
+        // While the servers are silent an agent is not asked, and it goes on refusing for a while afterwards.
+        let unheard = self.servers.unheard.filter(|_| is_agents);
+        may_pass && lately(unheard.map_or(refused, |unheard| unheard.max(refused)))
     }
 }
 
@@ -99,6 +102,8 @@ impl Asked<'_> {
                 self.counts &= matches!(failure.kind, ErrorKind::Unavailable | ErrorKind::Timeout);
                 if known.may_pass(self.is_agents, failure.kind, Instant::now()) {
                     failure.kind = ErrorKind::Unavailable;
+                    // Another address may not refuse it.
+                    failure.next = Next::Rotate;
                     failure.text = format!("{} (tried again for {FOR_GOOD:?}, as it may pass)", failure.text);
                 }
                 drop(known);
@@ -170,5 +175,15 @@ mod tests {
         assert!(known.may_pass(AGENTS, PermissionDenied, after(start, 59)));
         assert!(!known.may_pass(SERVERS, Unauthenticated, after(start, 59)));
         assert!(!known.may_pass(AGENTS, PermissionDenied, after(start, 60)));
+    }
+
+    #[test]
+    fn the_time_that_servers_are_silent_is_none_of_refusals() {
+        let (mut known, start) = (Known::default(), Instant::now());
+        known.agents.accepted = true;
+        assert!(known.may_pass(AGENTS, Unauthenticated, start));
+        known.servers.unheard = Some(after(start, 300));
+        assert!(known.may_pass(AGENTS, Unauthenticated, after(start, 359)));
+        assert!(!known.may_pass(AGENTS, Unauthenticated, after(start, 360)));
     }
 }

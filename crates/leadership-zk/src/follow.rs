@@ -134,7 +134,7 @@ impl FollowPlace {
             }
             At::First => self.wait_first().await,
             At::Gone => {
-                self.own = None;
+                (self.own, self.beside) = (None, None);
                 self.at = At::Gone;
                 std::future::pending().await
             }

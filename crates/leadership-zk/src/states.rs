@@ -21,12 +21,18 @@ impl States {
         let (told, changes) = watch::channel(());
         let mut states = present.clone();
         runtime.spawn(async move {
-            while !states.state().is_terminated() {
+            loop {
                 tokio::select! {
-                    _ = states.changed() => told.send_replace(()),
+                    // Nothing else may look at them, or a change would be taken for told.
+                    state = states.changed() => {
+                        told.send_replace(());
+                        if state.is_terminated() {
+                            return;
+                        }
+                    }
                     // A client whose task was ended tells nothing more.
                     () = told.closed() => return,
-                };
+                }
             }
         });
         Self { present, changes }
