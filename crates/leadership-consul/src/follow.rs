@@ -181,7 +181,8 @@ impl FollowPlace {
     }
 
     /// Waits for the lock to be taken away, and looks who is next meanwhile: a little later, when who has just resigned
-    /// is in line again, and then less and less often.
+    /// is in line again, and then less and less often; once somebody is, seldom, because a look that is of the past costs
+    /// no more than another one.
     async fn look_as_leader(&mut self, watch: &mut Watch) -> Result<Seen, StoreError> {
         let mut look = std::pin::pin!(watch.look(&self.line));
         loop {
@@ -189,15 +190,20 @@ impl FollowPlace {
                 tokio::time::sleep(self.see_after).await;
                 self.line.see_next(&self.keys, &self.place).await
             };
-            tokio::select! {
+            let is_seen = tokio::select! {
                 biased;
                 seen = &mut look => return seen,
                 // Without it, leaving takes a look more.
-                told = see => if let Err(error) = told {
+                told = see => told.unwrap_or_else(|error| {
                     debug!(lock = %self.keys.lock, %error, "who is next was not seen");
-                },
-            }
-            self.see_after = (4 * self.see_after).min(WAIT);
+                    false
+                }),
+            };
+            self.see_after = if is_seen {
+                WAIT
+            } else {
+                (4 * self.see_after).min(WAIT)
+            };
         }
     }
 

@@ -40,13 +40,14 @@ pub(crate) struct Seen {
 }
 
 impl Line {
-    /// Looks who is next, for when the leader of this place leaves.
-    pub(crate) async fn see_next(&self, keys: &Keys, place: &Place) -> Result<(), StoreError> {
+    /// Looks who is next, for when the leader of this place leaves; whether somebody is.
+    pub(crate) async fn see_next(&self, keys: &Keys, place: &Place) -> Result<bool, StoreError> {
         // It is never closed.
         let _look = self.looks.acquire().await.ok();
         let entries = self.entries(STANDING, keys).await?;
         let own = entries.own(place).filter(|own| own.leading);
         let next = own.and_then(|own| entries.next_after(own));
+        let is_seen = next.is_some();
         let mut seen = lock(&self.seen);
         match (own, next) {
             (Some(own), Some(next)) => {
@@ -57,7 +58,7 @@ impl Line {
                 seen.remove(&place.key);
             }
         }
-        Ok(())
+        Ok(is_seen)
     }
 
     /// Forgets what leaders have seen whose session is over.

@@ -32,7 +32,7 @@ const PROBE_LIMIT: Duration = Duration::from_secs(1);
 pub(crate) const WATCHED_MAX: usize = 112 << 10;
 /// How many of them are for what waiting entries are behind. The rest is for the entries themselves: each can be watched
 /// at any time, once it is made.
-pub(crate) const AHEAD_MAX: usize = 32 << 10;
+pub(crate) const AHEAD_MAX: usize = 28 << 10;
 /// What a path takes there beside its bytes.
 pub(crate) const PATH_COST: usize = 4;
 

@@ -63,7 +63,7 @@
 //!
 //! An entry that somebody deletes ends a term only when the watch tells; until then only tokens protect. After a
 //! reconnection the client can watch some 100 KiB of paths, so a session takes about a thousand elections with short
-//! names; one more is refused. Where more than some four hundred entries wait, the others look for themselves only when
+//! names; one more is refused. Where more than some hundreds of entries wait, the others look for themselves only when
 //! the one ahead has gone, with one request, and see only then if somebody has deleted them. With
 //! [`ZkConfig::with_docker_leader`] the value on the election's node stays after the leader has gone, as
 //! docker/leadership leaves it.
