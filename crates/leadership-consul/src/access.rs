@@ -27,6 +27,8 @@ pub(crate) struct Access(Mutex<Known>);
 struct Known {
     agents: Past,
     servers: Past,
+    /// The last time that the servers did not answer a request to change something.
+    unheard: Option<Instant>,
 }
 
 #[derive(Default)]
@@ -35,8 +37,6 @@ struct Past {
     accepted: bool,
     /// The first refusal since.
     refused: Option<Instant>,
-    /// The last time that a request to change something was not answered.
-    unheard: Option<Instant>,
 }
 
 impl Known {
@@ -52,7 +52,7 @@ impl Known {
     fn may_pass(&mut self, is_agents: bool, kind: ErrorKind, now: Instant) -> bool {
         use ErrorKind::{PermissionDenied, Unauthenticated};
         let lately = |then: Instant| now.saturating_duration_since(then) < FOR_GOOD;
-        let was_cut_off = self.servers.unheard.is_some_and(lately);
+        let was_cut_off = self.unheard.is_some_and(lately);
         let may_pass = match (kind, is_agents) {
             (Unauthenticated, false) => self.servers.accepted,
             // It knows of no token what the servers do not.
@@ -63,7 +63,7 @@ impl Known {
         };
         let refused = *self.of(is_agents).refused.get_or_insert(now);
         // While the servers are silent an agent is not asked, and it goes on refusing for a while afterwards.
-        let unheard = self.servers.unheard.filter(|_| is_agents);
+        let unheard = self.unheard.filter(|_| is_agents);
         may_pass && lately(unheard.map_or(refused, |unheard| unheard.max(refused)))
     }
 }
@@ -71,11 +71,12 @@ impl Known {
 impl Access {
     /// A request is about to be sent.
     pub(crate) fn ask(&self, ask: &Ask) -> Asked<'_> {
+        let is_agents = ask.path.starts_with(AGENT);
         Asked {
             access: self,
-            is_agents: ask.path.starts_with(AGENT),
+            is_agents,
             // One that reads is held back, and dropped when another address is asked.
-            counts: ask.method != Method::GET,
+            counts: !is_agents && ask.method != Method::GET,
         }
     }
 }
@@ -84,6 +85,7 @@ impl Access {
 pub(crate) struct Asked<'a> {
     access: &'a Access,
     is_agents: bool,
+    /// Whether it tells of silent servers if it is not answered.
     counts: bool,
 }
 
@@ -116,7 +118,7 @@ impl Asked<'_> {
 impl Drop for Asked<'_> {
     fn drop(&mut self) {
         if self.counts {
-            lock(&self.access.0).of(self.is_agents).unheard = Some(Instant::now());
+            lock(&self.access.0).unheard = Some(Instant::now());
         }
     }
 }
@@ -171,7 +173,7 @@ mod tests {
     #[test]
     fn an_agent_that_was_cut_off_a_while_ago_may_not_know_the_token_yet() {
         let (mut known, start) = (Known::default(), Instant::now());
-        known.servers.unheard = Some(start);
+        known.unheard = Some(start);
         assert!(known.may_pass(AGENTS, PermissionDenied, after(start, 59)));
         assert!(!known.may_pass(SERVERS, Unauthenticated, after(start, 59)));
         assert!(!known.may_pass(AGENTS, PermissionDenied, after(start, 60)));
@@ -182,7 +184,7 @@ mod tests {
         let (mut known, start) = (Known::default(), Instant::now());
         known.agents.accepted = true;
         assert!(known.may_pass(AGENTS, Unauthenticated, start));
-        known.servers.unheard = Some(after(start, 300));
+        known.unheard = Some(after(start, 300));
         assert!(known.may_pass(AGENTS, Unauthenticated, after(start, 359)));
         assert!(!known.may_pass(AGENTS, Unauthenticated, after(start, 360)));
     }
