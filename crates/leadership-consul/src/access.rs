@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use hyper::Method;
 use leadership_core::ErrorKind;
 
-use crate::client::{Answer, Ask, lock};
+use crate::answer::Answer;
+use crate::client::{Ask, lock};
 use crate::error::{Failure, Next};
 
 /// How long a refusal has to go on: twice what agents and servers keep of a token by default.

@@ -9,9 +9,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt, Full};
-use hyper::body::{Bytes, Incoming};
+use hyper::body::Bytes;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
-use hyper::{Method, Request, Response, StatusCode, Uri};
+use hyper::{Method, Request, Uri};
 use hyper_rustls::{FixedServerNameResolver, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -20,6 +20,7 @@ use leadership_core::{InvalidInput, StoreError};
 use rs_consul::HttpsClient;
 
 use crate::access::Access;
+use crate::answer::Answer;
 use crate::config::{Address, ConsulConfig};
 use crate::error::{Failure, Next, none_took_it};
 use crate::tls;
@@ -30,23 +31,9 @@ const IDLE: Duration = Duration::from_secs(20);
 /// How often a request is sent that new connections do not take. More often than once, because a server that refuses
 /// our certificate says so after the handshake, and whether that is heard of depends on whose turn comes first.
 const UNSENT: u32 = 5;
-/// Consul's answer about a line of two thousand contenders is smaller, each with the largest value, in base64.
-const ANSWER_MAX: usize = 256 << 20;
-/// How agents say that they have no such check or service (agent/agent_endpoint.go), where it is no failure of theirs.
-const UNKNOWN: [&str; 2] = ["Unknown check", "Unknown service"];
 
 type Body = http_body_util::combinators::BoxBody<Bytes, std::convert::Infallible>;
 type UnixClient = Client<hyperlocal::UnixConnector, Body>;
-
-/// An answer of Consul, whatever its status.
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    /// `X-Consul-Index`; 0 where there is none.
-    pub(crate) index: u64,
-    pub(crate) body: Bytes,
-    /// Which address answered.
-    pub(crate) from: usize,
-}
 
 /// A request; `path` with its query, escaped.
 #[derive(Clone, Debug)]
@@ -249,12 +236,7 @@ impl Api {
         let answer = sent
             .await
             .map_err(|error| Failure::transport(&error, error.is_connect()))?;
-        let answer = read(answer, from).await?;
-        if is_consuls(&answer, &ask.path) {
-            Ok(answer)
-        } else {
-            Err(Failure::not_consul(answer.status))
-        }
+        Answer::read(answer, &ask.path, from).await
     }
 
     fn request(&self, uri: Uri, ask: &Ask) -> Result<Request<Body>, Failure> {
@@ -286,53 +268,6 @@ impl Api {
         };
         failure.text = format!("{} ({about})", failure.text);
         failure
-    }
-}
-
-async fn read(answer: Response<Incoming>, from: usize) -> Result<Answer, Failure> {
-    let (head, body) = answer.into_parts();
-    let body = http_body_util::Limited::new(body, ANSWER_MAX).collect().await;
-    let body = body
-        .map_err(|error| Failure::transport(&*error, false))?
-        .to_bytes();
-    let index = head
-        .headers
-        .get("x-consul-index")
-        .and_then(|index| index.to_str().ok()?.parse().ok());
-    let answer = Answer {
-        status: head.status,
-        index: index.unwrap_or(0),
-        body,
-        from,
-    };
-    match answer.status {
-        // The callers know what these mean.
-        status if status.is_success() => Ok(answer),
-        StatusCode::NOT_FOUND | StatusCode::CONFLICT => Ok(answer),
-        status => Err(Failure::answer(status, &answer.body)),
-    }
-}
-
-/// Whether Consul answers so. With every key it tells an index, even with one that is not there. Of a session that it
-/// has renewed it tells all, of one that is not there the id, and of one that it has ended no more than that it did; what
-/// an agent does for us it does without a word.
-fn is_consuls(answer: &Answer, path: &str) -> bool {
-    const RENEWED: &str = "/v1/session/renew/";
-    if path.starts_with("/v1/kv/") {
-        return answer.index > 0;
-    }
-    let is_missing = answer.status == StatusCode::NOT_FOUND;
-    let says = |part: &str| String::from_utf8_lossy(&answer.body).contains(part);
-    if let Some(session) = path.strip_prefix(RENEWED) {
-        return says(session) && (is_missing || says("\"ID\""));
-    }
-    if path.starts_with("/v1/session/destroy/") {
-        return !is_missing && says("true");
-    }
-    match path.starts_with("/v1/agent/") {
-        true if is_missing => UNKNOWN.iter().any(|text| says(text)),
-        true => answer.body.is_empty(),
-        false => !is_missing,
     }
 }
 

@@ -101,6 +101,19 @@ impl Failure {
         )
     }
 
+    /// An answer that goes on after as many bytes as Consul's may have.
+    pub(crate) fn too_long(most: usize) -> Self {
+        Self::new(
+            ErrorKind::Other,
+            Outcome::Unknown,
+            Next::Rotate,
+            format!(
+                "an answer of more than {} MiB; is this Consul's HTTP address?",
+                most >> 20
+            ),
+        )
+    }
+
     /// An answer with a status that is no success.
     pub(crate) fn answer(status: StatusCode, body: &[u8]) -> Self {
         let text = String::from_utf8_lossy(body);

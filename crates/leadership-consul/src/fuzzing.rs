@@ -8,7 +8,8 @@ use hyper::body::Bytes;
 use leadership_core::{ElectionName, Place, SessionId, Standing};
 use percent_encoding::percent_decode_str;
 
-use crate::client::{Answer, Api, escape};
+use crate::answer::Answer;
+use crate::client::{Api, escape};
 use crate::config::{ConsulConfig, Layout};
 use crate::error::Failure;
 use crate::line::{Entries, Keys, Line, Lock, json, leads, one, pairs};

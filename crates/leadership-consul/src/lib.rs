@@ -66,6 +66,7 @@
 //! every election takes one.
 
 mod access;
+mod answer;
 mod check;
 mod client;
 mod config;

@@ -16,7 +16,8 @@ use leadership_core::{
 
 use tokio::sync::Semaphore;
 
-use crate::client::{Answer, Api, Ask, escape};
+use crate::answer::Answer;
+use crate::client::{Api, Ask, escape};
 use crate::config::{ConsulConfig, Layout, check_key};
 use crate::error::{Failure, STORE, odd, quoted};
 use crate::handover::Seen;

@@ -26,8 +26,9 @@ use leadership_core::{BootClock, Clock, ElectionName, ErrorKind, Session, Sessio
 use tracing::debug;
 use uuid::Uuid;
 
+use crate::answer::Answer;
 use crate::check::{Check, Checks, UNKNOWN_CHECK};
-use crate::client::{Answer, Api, Ask, escape, lock};
+use crate::client::{Api, Ask, escape, lock};
 use crate::config::Liveness;
 use crate::error::{Failure, odd};
 use crate::line::{json, session_gone};

@@ -33,6 +33,9 @@ impl Attacked for World {
         Ok(requests)
     }
 
+    /// Eight at a time; an answer that is no line has eight MiB at most.
+    const ANSWERS_MAX: u64 = 8 * (8 << 20);
+
     fn half_answers() -> Vec<Answer> {
         const HEAD: &str = "HTTP/1.1 200 OK\r\nX-Consul-Index: 7\r\nContent-Type: application/json\r\n";
         let with = |rest: &str| format!("{HEAD}{rest}");
@@ -53,6 +56,11 @@ impl Attacked for World {
             Answer::new(
                 "an immense body",
                 with("Content-Length: 9223372036854775807\r\n\r\n[ "),
+                Then::Flood,
+            ),
+            Answer::new(
+                "a body without end",
+                with("Connection: close\r\n\r\n[ "),
                 Then::Flood,
             ),
             Answer::new(

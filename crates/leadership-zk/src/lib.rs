@@ -67,6 +67,9 @@
 //! the one ahead has gone, with one request, and see only then if somebody has deleted them. With
 //! [`ZkConfig::with_docker_leader`] the value on the election's node stays after the leader has gone, as
 //! docker/leadership leaves it.
+//!
+//! zookeeper-client reads an answer of any length. Whatever listens at an address that is given can fill the memory,
+//! for as long as a request may take.
 
 mod certain;
 mod client;

@@ -5,7 +5,7 @@
 mod support;
 
 use async_trait::async_trait;
-use leadership_testkit::attacks::{self, Answer, Attacked, Then};
+use leadership_testkit::attacks::{self, Answer, Attacked, FLOOD, Then};
 use leadership_testkit::cluster::ZkCluster;
 use support::ground::World;
 use support::sessions;
@@ -24,6 +24,10 @@ impl Attacked for World {
         }
         Ok(requests)
     }
+
+    /// zookeeper-client reads a frame whatever its length, until the time of the request is over. So it is all that is
+    /// sent to it, at one connection of the candidate's and one of the follower's.
+    const ANSWERS_MAX: u64 = 2 * FLOOD as u64;
 
     fn half_answers() -> Vec<Answer> {
         // The protocol's version, a timeout of two seconds, the session's number and password, and that it may write.

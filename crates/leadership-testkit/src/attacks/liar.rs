@@ -8,8 +8,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
-/// No more is sent on one connection.
-const FLOOD: usize = 256 << 20;
+/// How many bytes are sent on one connection at most.
+pub const FLOOD: usize = 256 << 20;
 
 /// What is answered to whatever is asked.
 #[derive(Clone, Debug)]

@@ -30,7 +30,7 @@ use crate::conformance::MemoryHarness;
 use crate::known_failures::Networked;
 use crate::trials::{Case, eventually};
 
-pub use liar::{Answer, Then};
+pub use liar::{Answer, FLOOD, Then};
 
 /// A real store that is attacked.
 #[async_trait(?Send)]
@@ -40,6 +40,9 @@ pub trait Attacked: Networked {
 
     /// Requests that the servers have answered so far, renewals included.
     async fn requests(cluster: &Self::Cluster) -> anyhow::Result<f64>;
+
+    /// The most bytes that a client may have taken in of answers that no such server gives.
+    const ANSWERS_MAX: u64;
 
     /// What such a server might begin to say.
     fn half_answers() -> Vec<Answer>;
