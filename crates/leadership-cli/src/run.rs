@@ -40,7 +40,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DURATION", value_parser = duration, allow_hyphen_values = true)]
     grace: Option<Duration>,
 
-    /// Time between renewals [default: a third of the ttl, as far as the store is certain of it]
+    /// Time between renewals [default: a third of the ttl, as far as the store is certain of it; on ZooKeeper a quarter]
     #[arg(long, value_name = "DURATION", value_parser = duration, allow_hyphen_values = true)]
     renew_every: Option<Duration>,
 
@@ -182,6 +182,7 @@ mod tests {
             shorter: None,
             ttl_max: Duration::from_secs(60),
             certain_percent,
+            renewals: Limits::RENEWALS,
             overdue: Duration::ZERO,
             value_max: 100,
             name_max: 100,

@@ -140,6 +140,7 @@ impl KvStore for ConsulStore {
             },
             ttl_max,
             certain_percent,
+            renewals: Limits::RENEWALS,
             overdue,
             value_max: VALUE_MAX,
             name_max: self.config.name_max(),

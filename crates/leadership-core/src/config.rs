@@ -61,8 +61,8 @@ impl Default for Config {
 }
 
 impl Config {
-    /// All durations in their usual proportion to `ttl`: renewals every third of what the store is certain of, a
-    /// fifth of that for a request, a tenth as margin; retries from a hundredth to a tenth of the TTL, and as long
+    /// All durations in their usual proportion to `ttl`: renewals every third of what the store is certain of (more
+    /// often where the store [says so](Limits::renewals)), a fifth of that for a request, a tenth as margin; retries from a hundredth to a tenth of the TTL, and as long
     /// as the TTL for work to end.
     #[must_use]
     pub fn with_ttl(ttl: Duration) -> Self {
@@ -141,12 +141,12 @@ impl Config {
 
     /// The durations that this configuration means on a store.
     pub fn pace(&self, limits: &Limits) -> Pace {
-        self.pace_within(limits.certain(self.ttl))
+        self.pace_within(limits.certain(self.ttl), limits.renewals)
     }
 
-    fn pace_within(&self, certain: Duration) -> Pace {
+    fn pace_within(&self, certain: Duration, renewals: u32) -> Pace {
         Pace {
-            renew_every: self.renew_every.unwrap_or(certain / 3),
+            renew_every: self.renew_every.unwrap_or_else(|| certain / renewals.max(1)),
             request_timeout: self.request_timeout.unwrap_or(certain / 5),
             margin: self.margin.unwrap_or(certain / 10),
         }
@@ -157,7 +157,7 @@ impl Config {
     /// # Errors
     /// Names the duration that does not fit, and what would.
     pub fn check(&self) -> Result<(), InvalidInput> {
-        let pace = self.pace_within(self.ttl);
+        let pace = self.pace_within(self.ttl, Limits::RENEWALS);
         for (name, value) in [
             ("ttl", self.ttl),
             ("renew_every", pace.renew_every),
@@ -186,13 +186,13 @@ impl Config {
                 "swap them",
             ));
         }
-        self.check_fit("ttl", self.ttl, self.ttl)
+        self.check_fit("ttl", self.ttl, &pace)
     }
 
     /// `renew_every + request_timeout` has to fit before the deadline of a session that is certain for
     /// `certain`.
-    fn check_fit(&self, what: &str, ttl: Duration, certain: Duration) -> Result<(), InvalidInput> {
-        let pace = self.pace_within(certain);
+    fn check_fit(&self, what: &str, certain: Duration, pace: &Pace) -> Result<(), InvalidInput> {
+        let ttl = self.ttl;
         let believed = certain.saturating_sub(pace.margin);
         if pace.renew_every.saturating_add(pace.request_timeout) < believed {
             return Ok(());
@@ -233,8 +233,8 @@ impl Config {
         }
         self.check_fit(
             &format!("ttl ({}% of it certain on {store})", limits.certain_percent),
-            self.ttl,
             limits.certain(self.ttl),
+            &self.pace(limits),
         )
     }
 
@@ -269,6 +269,7 @@ mod tests {
             shorter: None,
             ttl_max: Duration::from_secs(60),
             certain_percent: 66,
+            renewals: Limits::RENEWALS,
             overdue: Duration::from_secs(1),
             value_max: 10,
             name_max: 10,
@@ -296,6 +297,12 @@ mod tests {
         assert_eq!(pace.renew_every, Duration::from_secs(11));
         assert_eq!(pace.request_timeout, Duration::from_millis(6600));
         assert_eq!(pace.margin, Duration::from_secs(1));
+        let more = Limits {
+            renewals: 4,
+            ..limits()
+        };
+        let pace = Config::with_ttl(Duration::from_secs(50)).pace(&more);
+        assert_eq!(pace.renew_every, Duration::from_millis(8250));
     }
 
     #[test]

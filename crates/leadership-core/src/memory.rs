@@ -241,6 +241,7 @@ impl KvStore for MemoryStore {
             shorter: None,
             ttl_max: Duration::from_secs(24 * 3600),
             certain_percent: 100,
+            renewals: Limits::RENEWALS,
             overdue: Duration::ZERO,
             value_max: 1 << 20,
             name_max: ElectionName::MAX_BYTES,

@@ -176,6 +176,9 @@ pub struct Limits {
     pub ttl_max: Duration,
     /// How much of a granted TTL, in percent, the store is certain to wait after it received a renewal.
     pub certain_percent: u32,
+    /// How many renewals are sent, at the usual pace, in the time that is certain: [three](Self::RENEWALS) where an
+    /// answer is good for the renewal that it answers, more where it only proves those before.
+    pub renewals: u32,
     /// How much longer than the TTL an entry of a dead session may stand, at worst, with the store healthy.
     pub overdue: Duration,
     /// The longest value, in bytes.
@@ -185,6 +188,9 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// The usual [`renewals`](Self::renewals): two may be lost.
+    pub const RENEWALS: u32 = 3;
+
     /// How long after the send time of an acknowledged renewal the store is certain to keep the session.
     pub fn certain(&self, granted: Duration) -> Duration {
         granted.saturating_mul(self.certain_percent) / 100

@@ -191,6 +191,7 @@ impl KvStore for EtcdStore {
             // A lease lives its whole TTL from when the renewal is handled; a new etcd leader starts all
             // leases afresh and adds an election timeout (server/lease/lessor.go, Promote).
             certain_percent: 100,
+            renewals: Limits::RENEWALS,
             overdue: OVERDUE,
             value_max: VALUE_MAX,
             name_max: ElectionName::MAX_BYTES.saturating_sub(self.config.prefix().len() + 1),

@@ -99,7 +99,7 @@ impl Servers {
     ) -> Result<Link, StoreError> {
         // A session is certain for half its timeout after the last renewal at worst. In that time a hung server
         // has to be noticed and left, and perhaps another one as well; and when a session is opened, within the
-        // time that a request has: 0.132 of the timeout, at the usual pace.
+        // time that a request has: 0.13 of the timeout, at the usual pace.
         let patience = (timeout / 8).clamp(PATIENCE_MIN, self.connect_timeout.max(PATIENCE_MIN));
         let connector = self
             .connector

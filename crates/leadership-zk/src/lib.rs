@@ -38,8 +38,9 @@
 //!
 //! # What is promised
 //! - What [`KvStore`](leadership_core::KvStore) says, on ZooKeeper 3.5 or later.
-//! - **Few requests.** Standing costs a creation and a list, in one round trip. When the leader goes, the next in
-//!   line needs one list, however long the line is; none if it was second when it came: then it looks at its own
+//! - **Few requests.** Standing costs a creation and a list, asked for together. (zookeeper-client leaves Nagle's
+//!   algorithm on, so that the list mostly leaves only when the creation is answered.) When the leader goes, the next
+//!   in line needs one list, however long the line is; none if it was second when it came: then it looks at its own
 //!   entry, and on ZooKeeper 3.9 and later, with an unbroken connection, needs nothing at all.
 //! - **Certainty.** A term ends before the ensemble may end its session, also when the server that we talk to
 //!   is cut off from the others, or dies right after an answer.
@@ -56,6 +57,10 @@
 //! with TLS is made, unless the program has chosen one before; so nothing panics.
 //!
 //! # What is not promised
+//! A dead leader's session ends at the servers' first tick after its timeout. Fifteen sixteenths of the TTL are asked for:
+//! with ticks of an eighth of the TTL, it ends when the TTL has gone by, on the average, and with longer ticks, so with
+//! a TTL under 16 s and the default `tickTime` of 2 s, a little later.
+//!
 //! All servers have to grant the same timeout for what is asked: zookeeper-client tells only what was granted first, so
 //! where `tickTime` or `maxSessionTimeout` is lowered, restart the programs before the servers. A tick must not be
 //! longer than half of the shortest timeout (`minSessionTimeout` is two ticks unless told otherwise), and observers must

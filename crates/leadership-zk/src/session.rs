@@ -12,7 +12,7 @@ use tokio::task::AbortHandle;
 use tracing::{debug, warn};
 use uuid::Uuid;
 
-use crate::certain::Renewals;
+use crate::certain::{Renewals, timeout_for, ttl_of};
 use crate::client::{AHEAD_MAX, Link, PATH_COST, Servers, WATCHED_MAX, lock};
 use crate::error::{self, Effect, STORE};
 
@@ -73,16 +73,20 @@ impl Sessions {
 
     pub(crate) async fn open(&self, ttl: Duration) -> Result<Session, StoreError> {
         let sent = BootClock.now();
-        let link = self.servers.connect("open", ttl).await?;
-        let (id, ttl) = (SessionId::new(link.name()), link.timeout);
+        let link = self.servers.connect("open", timeout_for(ttl)).await?;
+        let (id, timeout, ttl) = (
+            SessionId::new(link.name()),
+            link.timeout,
+            ttl_of(ttl, link.timeout),
+        );
         let live = Arc::new(Live {
-            renewals: Mutex::new(Renewals::new(ttl, sent)),
+            renewals: Mutex::new(Renewals::new(timeout, ttl, sent)),
             link: Arc::new(link),
             id: id.clone(),
             made: Mutex::default(),
             silence: Mutex::default(),
         });
-        let silence = tokio::spawn(end_when_silent(Arc::downgrade(&live), ttl));
+        let silence = tokio::spawn(end_when_silent(Arc::downgrade(&live), timeout));
         *lock(&live.silence) = Some(silence.abort_handle());
         self.forget_ended();
         lock(&self.open).insert(id.clone(), live);

@@ -14,7 +14,7 @@ use leadership_core::{
 use tracing::warn;
 use zookeeper_client::Error as ZkError;
 
-use crate::certain::CERTAIN_PERCENT;
+use crate::certain::{CERTAIN_PERCENT, RENEWALS};
 use crate::client::{Servers, within};
 use crate::config::ZkConfig;
 use crate::error::{self, Effect, STORE};
@@ -120,13 +120,15 @@ impl KvStore for ZkStore {
             shorter: None,
             ttl_max: TTL_MAX,
             certain_percent: CERTAIN_PERCENT,
+            renewals: RENEWALS,
             overdue: OVERDUE,
             value_max: VALUE_MAX,
             name_max: ElectionName::MAX_BYTES.saturating_sub(prefix + 1),
         }
     }
 
-    /// Connects with the TTL as the session's timeout; the server may grant a shorter or a longer one.
+    /// Connects with fifteen sixteenths of the TTL as the session's timeout, because the server ends it up to a tick
+    /// later. If it grants another one, that is the TTL.
     async fn open(&self, ttl: Duration) -> Result<Session, StoreError> {
         self.sessions.open(ttl).await
     }
