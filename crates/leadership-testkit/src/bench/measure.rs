@@ -199,7 +199,8 @@ async fn settle(subject: &dyn Subject) -> anyhow::Result<f64> {
     }
 }
 
-/// The leader is killed, at moments spread over the interval of its renewals: how long until the other is elected?
+/// The leader is killed, at moments spread over half of the TTL: how long until the other is elected? That is more than an
+/// interval of its renewals, and a whole number of ZooKeeper's ticks, so that no moment of either counts twice.
 async fn killed(failover: Failover) -> anyhow::Result<()> {
     let Failover {
         name,
@@ -214,7 +215,7 @@ async fn killed(failover: Failover) -> anyhow::Result<()> {
             let mut leader = Worker::start(url, &election, ttl, 1)?;
             leader.expect("elected").await?;
             let mut other = Worker::start(url, &election, ttl, 1)?;
-            tokio::time::sleep(ttl / 2 + ttl / 3 * round / kills).await;
+            tokio::time::sleep(ttl / 2 + ttl / 2 * round / kills).await;
             let killed = nanos();
             leader.kill().await?;
             let elected = other.expect_within("elected", ttl * 4).await?;
