@@ -6,6 +6,7 @@ use hyper::body::{Body, Bytes, Incoming};
 use hyper::{Response, StatusCode};
 
 use crate::error::Failure;
+use crate::line::RECURSE;
 
 /// Consul's answer about a line of two thousand contenders is smaller, each with the largest value, in base64.
 const LINE_MAX: usize = 256 << 20;
@@ -28,7 +29,7 @@ impl Answer {
     /// Reads the answer to a request for `path`, which the address `from` gave. What is not Consul's is a failure.
     pub(crate) async fn read(response: Response<Incoming>, path: &str, from: usize) -> Result<Self, Failure> {
         let (head, body) = response.into_parts();
-        let is_line = head.status.is_success() && path.contains("&recurse");
+        let is_line = head.status.is_success() && path.contains(RECURSE);
         let body = whole(body, if is_line { LINE_MAX } else { ANSWER_MAX }).await?;
         let index = head
             .headers
@@ -96,4 +97,57 @@ async fn whole(mut body: Incoming, most: usize) -> Result<Bytes, Failure> {
         whole.extend_from_slice(&data);
     }
     Ok(whole.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use hyper::Method;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::{ANSWER_MAX, RECURSE};
+    use crate::client::{Api, Ask};
+    use crate::config::ConsulConfig;
+
+    /// Asks a server whose every answer is longer than one about a single key.
+    async fn asked(path: &str) -> Result<usize, String> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let addr = listener.local_addr().expect("bound").to_string();
+        let server = tokio::spawn(async move {
+            let (mut client, _) = listener.accept().await.expect("asked");
+            let read = client.read(&mut [0; 4096]).await;
+            assert!(matches!(read, Ok(1..)));
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nX-Consul-Index: 7\r\nContent-Length: {}\r\n\r\n",
+                ANSWER_MAX + 1
+            );
+            // Whoever has read enough closes the connection.
+            if client.write_all(head.as_bytes()).await.is_ok() {
+                let _closed = client.write_all(&vec![b' '; ANSWER_MAX + 1]).await;
+            }
+        });
+        let api = Api::new(&ConsulConfig::new([addr]).expect("config")).expect("made");
+        let ask = Ask {
+            operation: "test",
+            method: Method::GET,
+            path: path.to_owned(),
+            body: Vec::new(),
+            limit: Duration::from_secs(20),
+        };
+        let answer = api.ask(&ask).await;
+        server.abort();
+        answer
+            .map(|answer| answer.body.len())
+            .map_err(|error| error.to_string())
+    }
+
+    #[tokio::test]
+    async fn a_line_may_be_longer_than_any_other_answer() {
+        let line = asked(&format!("/v1/kv/e.line/?consistent{RECURSE}")).await;
+        assert_eq!(line, Ok(ANSWER_MAX + 1));
+        let key = asked("/v1/kv/e?consistent").await.expect_err("refused");
+        assert!(key.contains("more than 8 MiB"), "{key}");
+    }
 }

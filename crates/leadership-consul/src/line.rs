@@ -25,6 +25,9 @@ use crate::session::LIMIT;
 use crate::watch::OPERATION;
 use crate::wire::{Op, Operation, Pair, TxnAnswer, TxnError};
 
+/// In a query: all keys that begin so.
+pub(crate) const RECURSE: &str = "&recurse";
+
 /// The operation that errors of places' streams name.
 pub(crate) const STANDING: &str = "standing";
 /// What every writer of a lock key has to write, or Go's clients refuse the key (`LockFlagValue`, api/lock.go).
@@ -264,7 +267,7 @@ impl Line {
 
     /// Everybody's entry.
     pub(crate) async fn entries(&self, operation: &'static str, keys: &Keys) -> Result<Entries, StoreError> {
-        let ask = self.read_request(operation, &keys.line, "&recurse");
+        let ask = self.read_request(operation, &keys.line, RECURSE);
         let answer = self.api.ask(&ask).await?;
         Ok(Entries::of(pairs(operation, &answer)?, &keys.line))
     }
